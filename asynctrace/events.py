@@ -1,0 +1,177 @@
+"""The vocabulary of a recording: event kinds, their fields, and one process's part of a recording.
+
+An event is a tuple of seven integers: (time_ns, thread, kind, subject, other, site, flags). Ids (`subject`, `other`)
+are unique within a recording, across its processes, and never 0; `site` is a key of `Part.sites`; 0 means "none".
+Events of one thread are in order; between threads order is by time. See `Part` for the tables beside the events.
+
+Kind by kind, what the last four fields hold ("-" is always 0):
+
+=======================  =========  =====================  =========================  ===============================
+kind                     subject    other                  site                       flags
+=======================  =========  =====================  =========================  ===============================
+TASK_CREATED             task       creating task          code of its root           SEEN_LATE
+TASK_READY               task       causing task, thread   code that completed the    a CAUSE_*
+                                                           future (outside a run)
+STEP_STARTED             task       loop                   -                          THROWN, EAGER, SEEN_LATE
+STEP_FINISHED            task       awaited task or job    type of the awaited        an outcome; YIELDED
+                                                           object; exception's type
+AWAIT_STACK              task       -                      key of `Part.stacks`       -
+TASK_COLLECTED           task       -                      -                          -
+COROUTINE_STARTED        coroutine  awaiting coroutine     code                       SEEN_LATE, NOT_STARTED,
+                                                                                      ASYNC_GENERATOR
+COROUTINE_SUSPENDED      coroutine  awaited task or job    offset of the await        YIELDED (a generator's value)
+COROUTINE_RESUMED        coroutine  -                      -                          THROWN
+COROUTINE_FINISHED       coroutine  -                      exception's type           an outcome
+CALL_STARTED             call       job                    code                       a CALL_*
+CALL_FINISHED            call       CPU ns of the thread   exception's type           an outcome
+JOB_SUBMITTED            job        submitting task        code                       a JOB_*
+JOB_FINISHED             job        -                      exception's type           an outcome
+BLOCKING_STARTED         task/call  code of the caller     primitive                  offset of the call
+BLOCKING_FINISHED        task/call  -                      -                          -
+LOOP_SEEN                loop       -                      type of the loop           -
+LOOP_IDLE_STARTED        loop       -                      -                          -
+LOOP_IDLE_FINISHED       loop       -                      -                          -
+CALLBACK_RAN             loop       duration ns            code                       -  (its time is the end)
+MARK                     -          -                      text                       -
+LOST                     -          how many               -                          -
+PROCESS_STARTED          -          pid of the child       -                          -  (its time: before the start)
+FUNCTION_DROPPED         -          -                      code                       -
+=======================  =========  =====================  =========================  ===============================
+
+AWAIT_STACK comes just before the STEP_FINISHED of a step that suspends, where no coroutine probe runs (CPython 3.11).
+The clause "awaited task or job" holds an id only where the object is one of the recording's; else it is 0.
+"""
+
+from dataclasses import dataclass, field
+
+Event = tuple[int, int, int, int, int, int, int]
+
+TASK_CREATED = 1
+TASK_READY = 2
+STEP_STARTED = 3
+STEP_FINISHED = 4
+AWAIT_STACK = 5
+TASK_COLLECTED = 6
+COROUTINE_STARTED = 7
+COROUTINE_SUSPENDED = 8
+COROUTINE_RESUMED = 9
+COROUTINE_FINISHED = 10
+CALL_STARTED = 11
+CALL_FINISHED = 12
+JOB_SUBMITTED = 13
+JOB_FINISHED = 14
+BLOCKING_STARTED = 15
+BLOCKING_FINISHED = 16
+LOOP_SEEN = 17
+LOOP_IDLE_STARTED = 18
+LOOP_IDLE_FINISHED = 19
+CALLBACK_RAN = 20
+MARK = 21
+LOST = 22
+PROCESS_STARTED = 23
+FUNCTION_DROPPED = 24
+
+KIND_NAMES = {
+    value: name.lower() for name, value in list(globals().items()) if name.isupper() and isinstance(value, int)
+}
+
+# Outcomes, in the low three bits of the flags. SUSPENDED: it goes on later.
+SUSPENDED = 0
+RETURNED = 1
+RAISED = 2
+CANCELLED = 3
+CLOSED = 4
+OUTCOME_MASK = 7
+OUTCOME_NAMES = {RETURNED: "returned", RAISED: "raised", CANCELLED: "cancelled", CLOSED: "closed"}
+
+# Further bits of the flags.
+THROWN = 8  # the step or the resumption began with a CancelledError thrown in
+EAGER = 16  # the step runs inside its creator's step
+SEEN_LATE = 32  # it was under way when the recording came: its real beginning is unknown
+YIELDED = 64  # a bare yield (`sleep(0)`), or a value that an async generator yields: no wait
+NOT_STARTED = 128  # a coroutine that an exception ended before its first line
+ASYNC_GENERATOR = 256
+
+# TASK_READY: what woke the task.
+CAUSE_UNKNOWN = 0
+CAUSE_TASK = 1
+CAUSE_TIMER = 2
+CAUSE_IO = 3
+CAUSE_THREAD = 4
+CAUSE_NAMES = {
+    CAUSE_UNKNOWN: "unknown",
+    CAUSE_TASK: "task",
+    CAUSE_TIMER: "timer",
+    CAUSE_IO: "io",
+    CAUSE_THREAD: "thread",
+}
+
+# CALL_STARTED: why it is recorded.
+CALL_TRACED = 0  # decorated
+CALL_FUNCTION = 1  # a plain script's own function
+CALL_THREAD = 2  # the target of a thread
+CALL_JOB = 3  # the function of an executor's job
+CALL_PROCESS = 4  # the target of a process
+
+# JOB_SUBMITTED: where the job runs.
+JOB_OTHER = 0
+JOB_THREAD = 1
+JOB_PROCESS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place in the code, or a plain text (an exception's type, a mark), named once beside the events.
+
+    `file` is "" for a plain text. `line` is the first line of the code, 1-based, 0 when unknown. `is_user` tells code
+    outside the standard library and site-packages, decided where the recording was made.
+    """
+
+    name: str
+    file: str = ""
+    line: int = 0
+    is_user: bool = False
+    is_traced: bool = False
+    attributes: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """The text of an `await` (or of a blocking call) and its line, 1-based."""
+
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadInfo:
+    """A thread of the program: its name, and the operating system's id (`native_id`, 0 when unknown)."""
+
+    name: str
+    native_id: int = 0
+    is_main: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one process recorded: its events and the tables that the events point into. Plain values only.
+
+    Times are monotonic nanoseconds of the machine; `wall_ns` is the wall clock, nanoseconds since the epoch, at
+    `start_ns`. `cpu_ns` is the CPU time that the process used between `start_ns` and `end_ns`.
+    """
+
+    pid: int
+    process_name: str
+    parent_pid: int
+    python: str
+    start_ns: int
+    end_ns: int
+    wall_ns: int
+    cpu_ns: int
+    sees_coroutines: bool  # whether the coroutine probe saw every coroutine in scope, not only tasks and decorated ones
+    threads: dict[int, ThreadInfo] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)  # task id -> its name
+    sites: dict[int, Site] = field(default_factory=dict)
+    expressions: dict[tuple[int, int], Expression] = field(default_factory=dict)  # (site of the code, offset)
+    stacks: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # (site, offset), outermost first
+    events: list[Event] = field(default_factory=list)

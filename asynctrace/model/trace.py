@@ -1,0 +1,310 @@
+"""The values of a Trace: what happened, as plain objects. Built from events by `asynctrace.model.build`.
+
+All times are monotonic nanoseconds (`*_ns`). Intervals are half-open, [start_ns, end_ns). Objects refer to each other
+(a task to its creator, a wait to the task awaited), so they compare by identity; two traces compare by content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+from asynctrace.events import Part
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+StateKind = Literal["ready", "running", "waiting"]
+WaitKind = Literal[
+    "sleep", "io", "lock", "queue", "event", "task", "gather", "thread", "process", "timer", "future"
+]
+CauseKind = Literal["task", "timer", "io", "thread", "unknown"]
+Outcome = Literal["returned", "raised", "cancelled", "closed", "unfinished"]
+CallKind = Literal["traced", "function", "thread", "job", "process"]
+JobKind = Literal["thread", "process", "other"]
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One process of the recording. `started_ns`: when its parent began to start it, or its own first event."""
+
+    pid: int
+    name: str
+    parent_pid: int
+    python: str
+    started_ns: int
+    first_event_ns: int
+    finished_ns: int
+    cpu_ns: int
+    is_main: bool
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """One thread of a process."""
+
+    id: int
+    name: str
+    process: Process
+    is_main: bool
+
+
+@dataclass(slots=True, eq=False)
+class Loop:
+    """One event loop: its thread, when it was idle, and the plain callbacks that held it for 1 ms or longer."""
+
+    id: int
+    type: str
+    thread: Thread | None
+    idle: tuple[tuple[int, int], ...] = ()
+    callbacks: tuple[Callback, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A plain callback that held its loop for 1 ms or longer."""
+
+    name: str
+    file: str
+    line: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(slots=True, eq=False)
+class Cause:
+    """What woke a task. `task` or `thread` is set when that is the kind; `code` names what completed the future."""
+
+    kind: CauseKind
+    task: Task | None = None
+    thread: Thread | None = None
+    code: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """What a task waited for: the innermost `await` of the user's own code, and the task or job when it is one."""
+
+    kind: WaitKind
+    expression: str | None = None
+    file: str | None = None
+    line: int | None = None
+    awaited: Task | None = None
+    job: Job | None = None
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """A stretch of a task's life. `wait` is set when waiting; `cause`, when ready: what made it so."""
+
+    kind: StateKind
+    start_ns: int
+    end_ns: int
+    wait: Wait | None = None
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """Time inside a call that blocks the thread: `primitive` is such as "time.sleep"."""
+
+    primitive: str
+    start_ns: int
+    end_ns: int
+    expression: str | None = None
+    file: str | None = None
+    line: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One asyncio.Task.
+
+    `states` follow each other without a gap from `created_ns` to `finished_ns` (or the end of the recording).
+    `label` is the name of the outermost coroutine of the user's own code that it ran, else of its root; `file` and
+    `line` are that coroutine's, `is_user` tells whether it is the user's. `is_clipped`: it was alive before the
+    recording (or its window) began, so `created_ns` is the beginning of what is known.
+    """
+
+    id: int
+    name: str
+    label: str
+    file: str
+    line: int
+    is_user: bool
+    is_internal: bool  # asyncio's own shutdown tasks
+    is_eager: bool
+    is_clipped: bool
+    loop: Loop | None
+    creator: Task | None
+    created_ns: int
+    finished_ns: int | None
+    outcome: Outcome
+    error: str | None  # the exception's type, when outcome is "raised"
+    coroutine: Coroutine | None = None
+    states: tuple[State, ...] = ()
+    blockings: tuple[Blocking, ...] = ()
+    end_ns: int = 0  # finished_ns, or the end of the recording
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A stretch in which a coroutine stood at an `await`, or (`is_yield`) at a value that it yields."""
+
+    start_ns: int
+    end_ns: int
+    expression: str | None
+    line: int | None
+    is_yield: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Coroutine:
+    """One call of an `async def` (a coroutine, or an async generator)."""
+
+    id: int
+    name: str
+    file: str
+    line: int
+    is_user: bool
+    is_traced: bool
+    is_generator: bool
+    is_clipped: bool
+    attributes: dict[str, str | int | float | bool]
+    task: Task | None
+    awaiter: Coroutine | None
+    started_ns: int
+    finished_ns: int | None
+    outcome: Outcome
+    error: str | None = None
+    suspensions: tuple[Suspension, ...] = ()
+    end_ns: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One run of a plain function: decorated, a script's own, a thread's or process's target, or a job's function.
+
+    `task` is set when it ran inside a step; `parent` is the call, on the same thread, that it ran in.
+    """
+
+    id: int
+    kind: CallKind
+    name: str
+    file: str
+    line: int
+    is_user: bool
+    attributes: dict[str, str | int | float | bool]
+    thread: Thread
+    task: Task | None
+    parent: Call | None
+    job: Job | None
+    started_ns: int
+    finished_ns: int | None
+    outcome: Outcome
+    error: str | None = None
+    cpu_ns: int = 0
+    blockings: tuple[Blocking, ...] = ()
+    end_ns: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Work handed to an executor. `call` is its run, when that was seen."""
+
+    id: int
+    kind: JobKind
+    name: str
+    task: Task | None
+    submitted_ns: int
+    finished_ns: int | None
+    outcome: Outcome
+    error: str | None = None
+    call: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The user's own text at a time."""
+
+    time_ns: int
+    text: str
+
+
+@dataclass(slots=True, eq=False)
+class Trace:
+    """What one recording saw.
+
+    Example:
+        >>> with asynctrace.record() as recording:
+        ...     asyncio.run(main())
+        >>> recording.trace.tasks[0].states
+    """
+
+    tasks: tuple[Task, ...]  # in order of creation
+    coroutines: tuple[Coroutine, ...]  # in order of their start
+    calls: tuple[Call, ...]
+    jobs: tuple[Job, ...]
+    loops: tuple[Loop, ...]
+    threads: tuple[Thread, ...]
+    processes: tuple[Process, ...]  # the recording's own first
+    marks: tuple[Mark, ...]
+    lost: int
+    notes: tuple[str, ...]  # what a reader of the trace must know: functions dropped, a file cut short
+    start_ns: int
+    end_ns: int
+    started_at: datetime  # wall clock at start_ns, with its time zone (UTC)
+    cpu_ns: int
+    sees_coroutines: bool
+    source: str = ""  # where it was loaded from or what was run; for titles
+    parts: tuple[Part, ...] = field(default=(), repr=False)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
+        from asynctrace.formats import save
+
+        save(self, path)
+
+    def gantt(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        ax: Axes | None = None,
+        coroutines: bool = False,
+    ) -> Figure:
+        """Draw a Gantt chart of the tasks; write it to `path` (.png, .svg or .pdf) when given.
+
+        Args:
+            path: Where to write the picture, or None.
+            ax: A matplotlib Axes to draw the rows into instead of a figure of its own.
+            coroutines: Whether to draw the nested coroutines inside each task's row.
+
+        Returns:
+            The matplotlib Figure; pyplot is never touched.
+        """
+        from asynctrace.charts.gantt import draw_gantt
+
+        return draw_gantt(self, path, ax=ax, coroutines=coroutines)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the figures per coroutine, with the fields of `asynctrace summary --json`."""
+        from asynctrace.analysis.summary import summarize
+
+        return summarize(self).as_dict()
+
+    def _repr_png_(self) -> bytes | None:
+        from asynctrace.charts.gantt import gantt_png
+
+        return gantt_png(self)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Trace):
+            return NotImplemented
+        from asynctrace.model.content import content
+
+        return content(self) == content(other)
+
+    __hash__ = None  # type: ignore[assignment]  # content can be large and two equal traces are still two objects
