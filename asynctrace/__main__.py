@@ -1,0 +1,7 @@
+"""`python -m asynctrace` is the command line."""
+
+import sys
+
+from asynctrace.cli import main
+
+sys.exit(main())
