@@ -1,0 +1,1 @@
+"""Pictures of a trace, drawn with matplotlib. Importing this package imports no matplotlib."""

@@ -1,0 +1,290 @@
+"""How every chart looks: the colours and marks of the states, bars, texts inside them, legends and time axes.
+
+Sizes on the page are in points and turned into data units through the axes' own scale, so set an axes' limits and
+place before drawing bars, marks or texts into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+
+TEXT = "#222222"
+GREY_TEXT = "#6B6B6B"
+GRID = "#DDDDDD"
+FONT = "DejaVu Sans"  # shipped with matplotlib, so that a picture is the same on every machine
+MONOSPACE = "DejaVu Sans Mono"
+MONOSPACE_ADVANCE = 0.602  # width of a character of MONOSPACE, in em
+SMALL = 9.0  # points; nothing is smaller
+MEDIUM = 10.0
+TITLE = 13.0
+SLIVER_POINTS = 1.5  # 2 px of a screen: the least width of a running bar
+BAR_HEIGHT = 0.7  # of a row
+
+StateName = Literal["running", "waiting", "ready", "blocking", "starting"]
+Bar = tuple[float, float, float]  # start, end, y of the middle; in data units
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the bars of a state are drawn, and its name in the legend."""
+
+    face: str
+    edge: str
+    edge_points: float
+    hatch: str | None
+    legend: str
+    zorder: float
+
+
+# In the order of the legend. A hatch has the colour of its edge.
+LOOKS: dict[StateName, Look] = {
+    "running": Look("#0B5394", "none", 0.0, None, "running", 2.3),
+    "waiting": Look("#DCEAF5", "#5B7C99", 0.9, None, "waiting (on what)", 2.1),
+    "ready": Look("#E69F00", "#FFFFFF", 0.0, "////", "ready, loop busy", 2.2),
+    "blocking": Look("#B8371B", "#FFFFFF", 1.0, "xx", "blocking the loop", 2.4),
+    "starting": Look("#FFFFFF", "#8A8A8A", 0.7, "....", "starting up", 2.0),
+}
+
+# Drawn as markers, not as characters: a character would depend on the fonts of whoever opens an SVG.
+_SLASHED_CIRCLE = Path.make_compound_path(Path.unit_circle(), Path([(-0.707, -0.707), (0.707, 0.707)]))
+_MARKERS: dict[str, Any] = {"raised": "X", "cancelled": _SLASHED_CIRCLE, "unfinished": ">"}
+_MARK_STYLES: dict[str, dict[str, Any]] = {
+    "raised": {"markersize": 7.0, "markerfacecolor": "#B8371B", "markeredgecolor": "none"},
+    "cancelled": {"markersize": 6.5, "markerfacecolor": "none", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
+    "unfinished": {"markersize": 6.0, "markerfacecolor": "white", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
+}
+END_MARKS = tuple(_MARKERS)  # outcomes that have a mark: a returned or closed one has none
+
+
+def points_to_x(ax: Axes, points: float) -> float:
+    """Return how wide `points` are in x data units of `ax`, whose limits and place are set."""
+    left, right = ax.get_xlim()
+    return points * (right - left) / max(_width_points(ax), 1e-9)
+
+
+def _width_points(ax: Axes) -> float:
+    figure = ax.get_figure(root=False)
+    assert figure is not None
+    return float(ax.get_window_extent().width * 72 / figure.dpi)
+
+
+def draw_bars(
+    ax: Axes, state: StateName, bars: Sequence[Bar], *, height: float = BAR_HEIGHT, min_points: float = 0.0
+) -> PolyCollection | None:
+    """Draw all bars of one state as one collection.
+
+    Args:
+        ax: Where; its limits and place are set.
+        state: What the bars show.
+        bars: (start, end, y of the middle) in data units.
+        height: Of a bar, in y data units.
+        min_points: The least width; a narrower bar grows to the right, so that its start stays true.
+
+    Returns:
+        The collection, or None when there are no bars.
+    """
+    if not bars:
+        return None
+    look = LOOKS[state]
+    table = np.asarray(bars, dtype=float)
+    start, end, middle = table[:, 0], table[:, 1], table[:, 2]
+    if min_points:
+        end = np.maximum(end, start + points_to_x(ax, min_points))
+    low, high = middle - height / 2, middle + height / 2
+    corners = np.stack([start, low, start, high, end, high, end, low], axis=1).reshape(-1, 4, 2)
+    collection = PolyCollection(
+        corners,  # type: ignore[arg-type]  # an array (bars, 4, 2) is the fast path; the stub wants a list
+        facecolors=look.face,
+        edgecolors=look.edge,
+        linewidths=look.edge_points,
+        hatch=look.hatch,
+        zorder=look.zorder,
+    )
+    ax.add_collection(collection, autolim=False)
+    return collection
+
+
+def draw_running(
+    ax: Axes, bars: Sequence[Bar], within: Sequence[tuple[float, float]], *, height: float = BAR_HEIGHT
+) -> None:
+    """Draw running bars, none narrower than a sliver, each kept inside its task's or call's (start, end).
+
+    Args:
+        ax: Where; its limits and place are set.
+        bars: (start, end, y of the middle) in data units.
+        within: For each bar, where its row's life begins and ends: a widened last step stays inside it.
+        height: Of a bar, in y data units.
+    """
+    sliver = points_to_x(ax, SLIVER_POINTS)
+    widened: list[Bar] = []
+    for (start, end, middle), (first, last) in zip(bars, within, strict=True):
+        if end - start < sliver:
+            start = max(first, min(start, last - sliver))
+            end = start + sliver
+        widened.append((start, end, middle))
+    draw_bars(ax, "running", widened, height=height)
+
+
+def draw_end_marks(ax: Axes, ends: Iterable[tuple[float, float, str]]) -> set[str]:
+    """Put the mark of each outcome just right of its bar's end.
+
+    Args:
+        ax: Where; its limits and place are set.
+        ends: (x, y, outcome); an outcome without a mark is skipped.
+
+    Returns:
+        The outcomes that were marked, for the legend.
+    """
+    places: dict[str, list[tuple[float, float]]] = {}
+    for x, y, outcome in ends:
+        if outcome in _MARKERS:
+            places.setdefault(outcome, []).append((x, y))
+    figure = ax.get_figure(root=False)
+    assert figure is not None
+    beside = ax.transData + ScaledTranslation(6 / 72, 0, figure.dpi_scale_trans)
+    for outcome, points in places.items():
+        mark = _mark(outcome, transform=beside, clip_on=False, zorder=4.0)
+        mark.set_data([x for x, _ in points], [y for _, y in points])
+        ax.add_artist(mark)
+    return set(places)
+
+
+def _mark(outcome: str, **options: Any) -> Line2D:
+    return Line2D([], [], linestyle="none", marker=_MARKERS[outcome], **_MARK_STYLES[outcome], **options)
+
+
+def legend_entries(present: Iterable[str], names: dict[str, str] | None = None) -> list[Artist]:
+    """Return the legend's handles for the states and outcomes in `present`, in the one order of all charts.
+
+    Args:
+        present: Keys of LOOKS and END_MARKS; others are ignored.
+        names: Other names than the usual ones, by key.
+    """
+    wanted = set(present)
+    named = names or {}
+    handles: list[Artist] = []
+    for state, look in LOOKS.items():
+        if state in wanted:
+            edge, width = ("none", 0.0) if look.edge == "none" else (look.edge, max(look.edge_points, 0.5))
+            handles.append(
+                Patch(
+                    facecolor=look.face,
+                    edgecolor=edge,
+                    linewidth=width,
+                    hatch=look.hatch,
+                    label=named.get(state, look.legend),
+                )
+            )
+    handles.extend(_mark(outcome, label=named.get(outcome, outcome)) for outcome in END_MARKS if outcome in wanted)
+    return handles
+
+
+def draw_legend(
+    ax: Axes, present: Iterable[str], *, names: dict[str, str] | None = None, **options: Any
+) -> Legend | None:
+    """Draw a flat legend of what is present; `options` go to `Axes.legend`. None when nothing is."""
+    handles = legend_entries(present, names)
+    if not handles:
+        return None
+    settings: dict[str, Any] = {
+        "ncols": len(handles),
+        "frameon": False,
+        "loc": "upper left",
+        "borderaxespad": 0.0,
+        "borderpad": 0.0,
+        "handlelength": 2.2,
+        "columnspacing": 1.8,
+        "prop": {"family": FONT, "size": SMALL},
+        "labelcolor": TEXT,
+    }
+    return ax.legend(handles=handles, **{**settings, **options})
+
+
+def fitting_text(ax: Axes, width: float, candidates: Iterable[str], size: float = SMALL) -> str | None:
+    """Return the first of `candidates` that fits into `width` x data units in MONOSPACE, else None."""
+    room = width / points_to_x(ax, 1.0) - 4.0
+    return next((text for text in candidates if text and len(text) * MONOSPACE_ADVANCE * size <= room), None)
+
+
+def shortened(text: str, least: int = 12) -> list[str]:
+    """Return `text` and ever shorter forms of it that end in "…", none shorter than `least` characters."""
+    return [text, *(text[:length].rstrip() + "…" for length in range(len(text) - 2, least - 2, -1))]
+
+
+def draw_bar_texts(ax: Axes, texts: Iterable[tuple[float, float, float, Sequence[str]]], size: float = SMALL) -> None:
+    """Write, in the middle of each (start, end, y, candidates), the first candidate that fits; nothing if none does."""
+    for start, end, middle, candidates in texts:
+        text = fitting_text(ax, end - start, candidates, size)
+        if text is not None:
+            ax.text(
+                (start + end) / 2,
+                middle,
+                text,
+                family=MONOSPACE,
+                size=size,
+                color=TEXT,
+                ha="center",
+                va="center_baseline",
+                zorder=3.0,
+                parse_math=False,
+            )
+
+
+def time_unit(span_s: float) -> tuple[str, float]:
+    """Return the unit for a time axis of `span_s` seconds, and how many of it make a second."""
+    if span_s >= 1.0:
+        return "seconds", 1.0
+    if span_s >= 1e-3:
+        return "milliseconds", 1e3
+    return "microseconds", 1e6
+
+
+def format_time_axis(ax: Axes, span_s: float, *, since: str | None = "the start of the recording") -> None:
+    """Give an x axis in seconds round ticks in a unit that suits `span_s`, faint grid lines and a label.
+
+    Args:
+        ax: Its x data are seconds.
+        span_s: The longest time shown.
+        since: What time zero is, for the label; None for no label and no tick labels (an upper panel).
+    """
+    name, per_second = time_unit(span_s)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10]))
+    step_digits = _decimals(ax, per_second)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x * per_second:.{step_digits}f}"))
+    ax.grid(axis="x", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.tick_params(axis="x", labelsize=SMALL, labelcolor=TEXT, color=TEXT, labelbottom=since is not None)
+    for label in ax.get_xticklabels():
+        label.set_fontfamily(FONT)
+    if since is not None:
+        ax.set_xlabel(f"{name} since {since}", family=FONT, size=MEDIUM, color=TEXT)
+
+
+def _decimals(ax: Axes, per_second: float) -> int:
+    ticks = [float(x) * per_second for x in ax.get_xticks()]
+    step = min((b - a for a, b in pairwise(ticks)), default=1.0)
+    return next((digits for digits in range(4) if abs(round(step, digits) - step) < step * 1e-6), 4)
+
+
+def duration_text(duration_ns: float) -> str:
+    """Return a duration for a title or label, three significant digits: "1.00 s", "212 ms", "35.0 µs"."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if duration_ns >= size * 0.9995:
+            value = duration_ns / size
+            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            return f"{value:.{digits}f} {unit}"
+    return f"{duration_ns:.0f} ns"
