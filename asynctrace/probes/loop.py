@@ -1,0 +1,351 @@
+"""The loop probe: shims on a loop instance that wrap each queued callback in a run, on any Python and any loop.
+
+The shims are attributes of the instance, so that other loops and the classes stay as they are. They reach the loop by
+a weak reference only: a closed loop is freed by its reference count as before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from asyncio import events as _events
+from collections.abc import Callable
+from types import BuiltinFunctionType, MethodType
+from typing import Any
+
+from asynctrace import clock
+from asynctrace.events import (
+    CAUSE_THREAD,
+    CAUSE_TIMER,
+    CAUSE_UNKNOWN,
+    LOOP_IDLE_FINISHED,
+    LOOP_IDLE_STARTED,
+    LOOP_SEEN,
+    SEEN_LATE,
+    STEP_FINISHED,
+    STEP_STARTED,
+    SUSPENDED,
+    TASK_READY,
+)
+from asynctrace.probes.causes import completed_from
+from asynctrace.probes.failure import Guard
+from asynctrace.probes.runs import CallbackRun, Run, StepRun
+from asynctrace.probes.tasks import PyTask, TaskEntry, TaskTable, is_task_type
+from asynctrace.recorder import Recorder, ThreadState
+from asynctrace.recorder.reference import Cause
+
+_MARK = "_asynctrace"  # the attribute that makes a loop ours; by address a new loop would be taken for an old one
+_PY_STEPS = tuple(
+    function for name in ("__step", "__wakeup") if (function := vars(PyTask).get(f"_Task{name}")) is not None
+)
+_TIMER: Cause = (CAUSE_TIMER, 0, 0)
+_UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0)
+_step_types: set[type] = set()
+
+
+def stepped_task(callback: Any) -> Any:
+    """Return the task that this callback steps, or None. Told by exact types: no user object is asked."""
+    kind = type(callback)
+    if kind in _step_types:
+        return callback.__self__
+    if kind is BuiltinFunctionType:
+        task = callback.__self__
+        return task if is_task_type(type(task)) and callback.__name__ == "task_wakeup" else None
+    if kind is MethodType:
+        return callback.__self__ if callback.__func__ in _PY_STEPS else None
+    if kind.__name__ == "TaskStepMethWrapper" and kind.__module__ in ("builtins", "_asyncio"):
+        _step_types.add(kind)
+        return callback.__self__
+    return None
+
+
+class LoopProbe:
+    """The shims on one loop. Without a recorder they pass everything through."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop_ref = weakref.ref(loop)
+        self.recorder: Recorder | None = None
+        self.table: TaskTable | None = None
+        self.guard: Guard
+        self.loop_id = 0
+        self.note_stack: Callable[[int, int, TaskEntry, Any], None] | None = None
+        self.open_step: tuple[TaskEntry, weakref.ref[Any]] | None = None
+        self.wrap_job: Callable[..., tuple[Any, int]] | None = None
+        self._shims: dict[str, Any] = {}
+        self._select: tuple[weakref.ref[Any], Any] | None = None
+
+    def install(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Put the shims on the loop."""
+        makers = {
+            "call_soon": self._make_call_soon,
+            "call_soon_threadsafe": self._make_call_soon_threadsafe,
+            "call_at": self._make_call_timed,
+            "call_later": self._make_call_timed,
+            "run_in_executor": self._make_run_in_executor,
+        }
+        for name, make in makers.items():
+            shim = make(_original(loop, name))
+            shim.__name__ = shim.__qualname__ = name
+            self._shims[name] = shim
+            setattr(loop, name, shim)
+        selector = getattr(loop, "_selector", None)
+        if selector is not None and hasattr(selector, "__dict__"):
+            shim = self._make_select(_original(selector, "select"))
+            try:
+                self._select = weakref.ref(selector), shim
+                selector.select = shim
+            except (AttributeError, TypeError):
+                self._select = None
+        setattr(loop, _MARK, self)
+
+    def remove(self) -> None:
+        """Take the shims off where they are still ours; another tool's shim above one of ours goes on through it."""
+        loop = self.loop_ref()
+        if loop is not None:
+            names = vars(loop)
+            for name, shim in self._shims.items():
+                if names.get(name) is shim:
+                    delattr(loop, name)
+            if not any(shim in names.values() for shim in self._shims.values()) and names.get(_MARK) is self:
+                delattr(loop, _MARK)
+        if self._select is not None:
+            selector = self._select[0]()
+            if selector is not None and vars(selector).get("select") is self._select[1]:
+                del selector.select
+
+    def begin(self, recorder: Recorder, table: TaskTable, guard: Guard, time_ns: int) -> None:
+        """Record this loop from now on."""
+        self.table, self.guard = table, guard
+        self.loop_id = recorder.new_id()
+        self.open_step = None
+        loop = self.loop_ref()
+        kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
+        recorder.append((time_ns, recorder.local.state.id, LOOP_SEEN, self.loop_id, 0, recorder.text(kind), 0))
+        self.recorder = recorder
+
+    def end(self) -> None:
+        """Record no more; the shims pass through."""
+        self.recorder = None
+        self.table = None
+        self.open_step = None
+
+    # Each shim calls the original first and records after it: a call that the loop refuses has not happened. Its time
+    # is read before, for the woken step may begin on another thread meanwhile.
+
+    def _make_call_soon(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        get_loop = self.loop_ref
+        now_ns = clock.now_ns
+
+        def call_soon(callback: Any, *args: Any, context: Any = None) -> Any:
+            recorder = self.recorder
+            if recorder is None or not callable(callback) or issubclass(type(callback), Run):
+                return _without_our_frame(original(get_loop(), callback, *args, context=context))
+            time_ns = now_ns()
+            run = callback
+            entry = None
+            try:
+                state = recorder.local.state
+                cause = state.cause or completed_from(recorder)
+                task = stepped_task(callback)
+                if task is None:
+                    run = CallbackRun(callback, self, cause)
+                else:
+                    entry = self.table.meet(task, time_ns, state)  # type: ignore[union-attr]
+                    if entry.yielded:
+                        entry.yielded = False
+                        cause = entry.cause
+                    run = StepRun(callback, self, entry)
+            except BaseException as error:
+                self.guard.check(error)
+                run, entry = callback, None
+            handle = original(get_loop(), run, *args, context=context)
+            if entry is not None:
+                recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
+            return _without_our_frame(handle)
+
+        return call_soon
+
+    def _make_call_soon_threadsafe(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        get_loop = self.loop_ref
+
+        def call_soon_threadsafe(callback: Any, *args: Any, context: Any = None) -> Any:
+            recorder = self.recorder
+            if recorder is None or not callable(callback) or issubclass(type(callback), Run):
+                return _without_our_frame(original(get_loop(), callback, *args, context=context))
+            time_ns = clock.now_ns()
+            run, task, entry = callback, None, None
+            try:
+                state = recorder.local.state
+                cause = state.cause or self._cause_from_thread(recorder, state)
+                task = stepped_task(callback)
+                if task is None:
+                    run = CallbackRun(callback, self, cause)
+                else:
+                    entry = self.table.meet(task, time_ns, state)  # type: ignore[union-attr]
+                    run = StepRun(callback, self, entry)
+            except BaseException as error:
+                self.guard.check(error)
+                run, entry = callback, None
+            handle = original(get_loop(), run, *args, context=context)
+            if entry is not None:
+                recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
+            return _without_our_frame(handle)
+
+        return call_soon_threadsafe
+
+    def _cause_from_thread(self, recorder: Recorder, state: ThreadState) -> Cause:
+        loop = self.loop_ref()
+        if _events._get_running_loop() is loop:
+            # On the loop's own thread, outside of any run: a signal's handler, or a transport's callback.
+            return completed_from(recorder, depth=3)
+        return (CAUSE_THREAD, state.id, 0)
+
+    def _make_call_timed(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        get_loop = self.loop_ref
+
+        def call_timed(when: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+            if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
+                callback = CallbackRun(callback, self, _TIMER)
+            return _without_our_frame(original(get_loop(), when, callback, *args, context=context))
+
+        return call_timed
+
+    def _make_run_in_executor(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        get_loop = self.loop_ref
+
+        def run_in_executor(executor: Any, func: Any, *args: Any) -> Any:
+            recorder, wrap_job = self.recorder, self.wrap_job
+            job = 0
+            work = func
+            if recorder is not None and wrap_job is not None and callable(func):
+                try:
+                    work, job = wrap_job(executor, func)
+                except BaseException as error:
+                    self.guard.check(error)
+                    work = func
+            future = original(get_loop(), executor, work, *args)
+            if job and self.table is not None:
+                self.guard(self.table.add_job_future, future, job)
+            return future
+
+        return run_in_executor
+
+    def _make_select(self, original: Callable[..., Any]) -> Callable[..., Any]:
+
+        def select(timeout: float | None = None) -> Any:
+            selector = self._select[0]() if self._select is not None else None
+            recorder = self.recorder
+            if recorder is None:
+                return original(selector, timeout)
+            if self.open_step is not None:
+                self.guard(self.close_late_step)
+            if timeout is not None and timeout <= 0:
+                return original(selector, timeout)
+            thread = recorder.local.state.id
+            recorder.append((clock.now_ns(), thread, LOOP_IDLE_STARTED, self.loop_id, 0, 0, 0))
+            try:
+                return original(selector, timeout)
+            finally:
+                recorder.append((clock.now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
+
+        return select
+
+    # A recording that begins while the loop runs: what is there now, and nothing of how it came to be.
+
+    def note_running(self, loop: asyncio.AbstractEventLoop, time_ns: int) -> None:
+        """Record the tasks that are alive, and wrap what the loop has queued already. On the loop's own thread."""
+        recorder, table = self.recorder, self.table
+        assert recorder is not None and table is not None
+        state = recorder.local.state
+        current = asyncio.current_task(loop)
+        tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
+        queued = self._wrap_queued(loop)
+        for task in tasks:
+            if not is_task_type(type(task)):
+                continue
+            is_waiting = task._fut_waiter is not None  # type: ignore[attr-defined]
+            if task is not current and not is_waiting and task not in queued:
+                continue  # its next step is queued out of our sight (uvloop): it is met at its next wake
+            entry = table.meet(task, time_ns, state, SEEN_LATE)
+            table.read_name(entry, task)
+            if task is current:
+                recorder.append((time_ns, state.id, STEP_STARTED, entry.id, self.loop_id, 0, SEEN_LATE))
+                state.task = entry.id
+                state.cause = entry.cause
+                self.open_step = entry, weakref.ref(task)
+            elif is_waiting:
+                awaited, site = table.awaited(task._fut_waiter)  # type: ignore[attr-defined]
+                if self.note_stack is not None:
+                    self.note_stack(time_ns, state.id, entry, task)
+                flags = SUSPENDED | SEEN_LATE
+                recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
+            else:
+                recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
+
+    def _wrap_queued(self, loop: Any) -> set[Any]:
+        """Wrap the callbacks of handles that were queued before us; return the tasks that they step."""
+        stepped: set[Any] = set()
+        table = self.table
+        assert table is not None and self.recorder is not None
+        state = self.recorder.local.state
+        queues = (list(getattr(loop, "_ready", ())), _UNKNOWN), (list(getattr(loop, "_scheduled", ())), _TIMER)
+        for handles, cause in queues:
+            for handle in handles:
+                if type(handle) not in (asyncio.Handle, asyncio.TimerHandle) or handle._callback is None:
+                    continue
+                callback = handle._callback
+                if issubclass(type(callback), Run):
+                    callback = object.__getattribute__(callback, "_asynctrace_callback")
+                task = stepped_task(callback)
+                if task is None:
+                    handle._callback = CallbackRun(callback, self, cause)
+                else:
+                    stepped.add(task)
+                    entry = table.meet(task, clock.now_ns(), state, SEEN_LATE)
+                    handle._callback = StepRun(callback, self, entry)
+        return stepped
+
+    def close_late_step(self) -> None:
+        """End the step in which the recording began: the loop has gone on to something else."""
+        if self.open_step is None or self.recorder is None or self.table is None:
+            return
+        entry, ref = self.open_step
+        self.open_step = None
+        state = self.recorder.local.state
+        state.task, state.cause = 0, None
+        task = ref()
+        if task is None:
+            return
+        time_ns = clock.now_ns()
+        awaited, site, flags = self.table.step_end(entry, task)
+        if self.note_stack is not None and not flags & 7:
+            self.note_stack(time_ns, state.id, entry, task)
+        self.recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
+
+
+def probe_of(loop: Any) -> LoopProbe | None:
+    """Return the probe that a loop carries, or None."""
+    found = getattr(loop, "__dict__", {}).get(_MARK)
+    return found if isinstance(found, LoopProbe) else None
+
+
+def _original(owner: Any, name: str) -> Callable[..., Any]:
+    """Return what a shim calls, as a function of the owner: a bound method would keep the owner alive."""
+    own = vars(owner).get(name)
+    if own is not None:  # another tool's shim, which the owner holds anyway
+
+        def through(_: Any, *args: Any, **keywords: Any) -> Any:
+            return own(*args, **keywords)
+
+        return through
+    return getattr(type(owner), name)  # type: ignore[no-any-return]
+
+
+def _without_our_frame(handle: Any) -> Any:
+    """In debug mode a handle notes where it was created: our shim is not the place."""
+    created_at = getattr(handle, "_source_traceback", None)
+    if created_at:
+        del created_at[-1]
+    return handle
+
+

@@ -1,0 +1,199 @@
+"""A run stands in for a callback that a loop has queued: it notes begin and end, and carries the cause.
+
+To everything but the loop it is its callback: `==`, hash, `repr`, `isinstance` and attributes are the callback's, so
+that asyncio's debug output and handle comparisons stay as they were. An exception leaves no frame of ours behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio.tasks import _GatheringFuture  # type: ignore[attr-defined]
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from asynctrace import clock
+from asynctrace.events import (
+    CALLBACK_RAN,
+    OUTCOME_MASK,
+    STEP_FINISHED,
+    STEP_STARTED,
+    THROWN,
+)
+from asynctrace.probes.tasks import PyFuture, PyTask, TaskEntry
+from asynctrace.recorder.reference import Cause
+
+if TYPE_CHECKING:
+    from asynctrace.probes.loop import LoopProbe
+
+LONG_CALLBACK_NS = 1_000_000
+_FUTURES = frozenset({asyncio.Future, asyncio.Task, _GatheringFuture, PyFuture, PyTask})
+
+
+class Run:
+    """What both kinds of run have in common: they stand in for their callback."""
+
+    __slots__ = ("_asynctrace_callback", "_asynctrace_probe")
+
+    def __init__(self, callback: Any, probe: LoopProbe) -> None:
+        self._asynctrace_callback = callback
+        self._asynctrace_probe = probe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asynctrace_callback, name)
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._asynctrace_callback)
+
+    @property
+    def __wrapped__(self) -> Any:
+        return self._asynctrace_callback
+
+    def __eq__(self, other: object) -> Any:
+        # type(), for isinstance() is answered by the callback's class.
+        if issubclass(type(other), Run):
+            other = object.__getattribute__(other, "_asynctrace_callback")
+        return self._asynctrace_callback == other
+
+    def __ne__(self, other: object) -> Any:
+        if issubclass(type(other), Run):
+            other = object.__getattribute__(other, "_asynctrace_callback")
+        return self._asynctrace_callback != other
+
+    def __hash__(self) -> int:
+        return hash(self._asynctrace_callback)
+
+    def __repr__(self) -> str:
+        return repr(self._asynctrace_callback)
+
+    def __str__(self) -> str:
+        return str(self._asynctrace_callback)
+
+    def __bool__(self) -> bool:
+        return bool(self._asynctrace_callback)
+
+
+class CallbackRun(Run):
+    """A plain callback. What it queues is caused by what caused it."""
+
+    __slots__ = ("_asynctrace_cause",)
+
+    def __init__(self, callback: Any, probe: LoopProbe, cause: Cause) -> None:
+        self._asynctrace_callback = callback
+        self._asynctrace_probe = probe
+        self._asynctrace_cause = cause
+
+    def __call__(self, *args: Any) -> Any:
+        callback = self._asynctrace_callback
+        probe = self._asynctrace_probe
+        recorder = probe.recorder
+        if recorder is None:  # the recording has ended since
+            try:
+                return callback(*args)
+            except BaseException as error:
+                _drop_our_frame(error)
+                raise
+        state = recorder.local.state
+        earlier = state.cause
+        state.cause = self._asynctrace_cause
+        begin_ns = clock.now_ns()
+        try:
+            return callback(*args)
+        except BaseException as error:
+            _drop_our_frame(error)
+            raise
+        finally:
+            state.cause = earlier
+            end_ns = clock.now_ns()
+            if end_ns - begin_ns >= LONG_CALLBACK_NS:
+                probe.guard(_note_long_callback, probe, state.id, callback, begin_ns, end_ns)
+
+
+class StepRun(Run):
+    """A step of a task. What it queues is caused by its task."""
+
+    __slots__ = ("_asynctrace_entry",)
+
+    def __init__(self, callback: Any, probe: LoopProbe, entry: TaskEntry) -> None:
+        self._asynctrace_callback = callback
+        self._asynctrace_probe = probe
+        self._asynctrace_entry = entry
+
+    def __call__(self, *args: Any) -> Any:
+        callback = self._asynctrace_callback
+        probe = self._asynctrace_probe
+        recorder = probe.recorder
+        entry = self._asynctrace_entry
+        if recorder is None or entry.ref.table is not probe.table:
+            # Queued in an earlier recording, or the recording has ended since.
+            try:
+                return callback(*args)
+            except BaseException as error:
+                _drop_our_frame(error)
+                raise
+        task = callback.__self__
+        state = recorder.local.state
+        if probe.open_step is not None:
+            probe.guard(probe.close_late_step)
+        if not entry.has_name:
+            probe.guard(entry.ref.table.read_name, entry, task)
+        flags = THROWN if task._must_cancel or (args and _is_cancelled(args[0])) else 0
+        earlier_cause, earlier_task = state.cause, state.task
+        state.cause = entry.cause
+        state.task = entry.id
+        recorder.append((clock.now_ns(), state.id, STEP_STARTED, entry.id, probe.loop_id, 0, flags))
+        try:
+            return callback(*args)
+        except BaseException as error:
+            _drop_our_frame(error)
+            raise
+        finally:
+            time_ns = clock.now_ns()
+            state.cause = earlier_cause
+            state.task = earlier_task
+            probe.guard(_end_step, probe, time_ns, state.id, entry, task)
+
+
+def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None:
+    table = probe.table
+    recorder = probe.recorder
+    if recorder is None or table is None or entry.ref.table is not table:
+        return  # the recording stopped inside this step
+    awaited, site, flags = table.step_end(entry, task)
+    if probe.note_stack is not None and not flags & OUTCOME_MASK:
+        probe.note_stack(time_ns, thread, entry, task)
+    recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, flags))
+
+
+def _drop_our_frame(error: BaseException) -> None:
+    """Take our own frame off the traceback: a bare `raise` after it adds none."""
+    traceback = error.__traceback__
+    if traceback is not None:
+        error.__traceback__ = traceback.tb_next
+
+
+def _is_cancelled(future: Any) -> bool:
+    # The argument of task_wakeup is the future; a user's own future-like object is not asked.
+    return bool(type(future) in _FUTURES and future.cancelled())
+
+
+def _note_long_callback(probe: LoopProbe, thread: int, callback: Any, begin_ns: int, end_ns: int) -> None:
+    recorder = probe.recorder
+    if recorder is None:
+        return
+    recorder.append(
+        (end_ns, thread, CALLBACK_RAN, probe.loop_id, end_ns - begin_ns, _callback_site(probe, callback), 0)
+    )
+
+
+def _callback_site(probe: LoopProbe, callback: Any) -> int:
+    """Name a callback by its code where it is a Python function, else by its type: no user object is asked."""
+    recorder = probe.recorder
+    assert recorder is not None
+    function = callback
+    if type(function) is MethodType:
+        function = function.__func__
+    if type(function) is FunctionType:
+        return recorder.site(function.__code__)
+    return recorder.text(type(function).__name__)
+

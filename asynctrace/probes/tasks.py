@@ -1,0 +1,164 @@
+"""The identity of tasks: which id a task object has, from its first sight to its end.
+
+An address is used again as soon as its object is freed (most of 200 tasks in a row shared theirs), so each entry holds
+a weak reference to its task: an entry is found by address and is dropped when its task ends or is collected.
+"""
+
+from __future__ import annotations
+
+
+import weakref
+from asyncio import futures as _futures
+from asyncio import tasks as _tasks
+from types import CoroutineType, GeneratorType
+from typing import Any
+
+from asynctrace import clock
+from asynctrace.events import (
+    CANCELLED,
+    CAUSE_TASK,
+    RAISED,
+    RETURNED,
+    SEEN_LATE,
+    SUSPENDED,
+    TASK_COLLECTED,
+    TASK_CREATED,
+    YIELDED,
+)
+from asynctrace.recorder import Recorder, ThreadState
+from asynctrace.recorder.reference import Cause
+
+PyTask: Any = _tasks._PyTask  # type: ignore[attr-defined]  # asyncio's own name for its Task in Python
+CTask: Any = _tasks.Task if _tasks.Task is not PyTask else PyTask
+PyFuture: Any = _futures._PyFuture  # type: ignore[attr-defined]
+_CFuture: Any = _futures.Future
+
+
+def is_task_type(kind: type) -> bool:
+    """Tell whether objects of this type are asyncio tasks, without asking an object."""
+    return issubclass(kind, (CTask, PyTask))
+
+
+class _TaskRef(weakref.ref[Any]):
+    __slots__ = ("entry", "table")
+    entry: TaskEntry
+    table: TaskTable
+
+
+class TaskEntry:
+    """One task that is known: its id, and itself as the cause of what its steps queue."""
+
+    __slots__ = ("address", "cause", "has_name", "id", "ref", "yielded")
+
+    def __init__(self, id: int, address: int) -> None:
+        self.id = id
+        self.address = address
+        self.cause: Cause = (CAUSE_TASK, id, 0)
+        self.ref: _TaskRef
+        self.has_name = False
+        self.yielded = False  # an eager step that ended with a bare yield: the next wake is its own
+
+
+class TaskTable:
+    """The tasks of one recorder's process, and the futures that stand for an executor's jobs."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._entries: dict[int, TaskEntry] = {}
+        self._job_futures: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self.get = self._entries.get  # by address
+
+    def meet(self, task: Any, time_ns: int, state: ThreadState, flags: int = 0) -> TaskEntry:
+        """Return the entry of a task; at its first sight record that it was created, by the task whose step runs."""
+        address = id(task)
+        entry = self._entries.get(address)
+        if entry is not None:
+            return entry
+        recorder = self.recorder
+        entry = TaskEntry(recorder.new_id(), address)
+        ref = _TaskRef(task, _collected)
+        ref.entry = entry
+        ref.table = self
+        entry.ref = ref
+        self._entries[address] = entry
+        cause = state.cause
+        creator = cause[1] if cause is not None and cause[0] == CAUSE_TASK and not flags & SEEN_LATE else 0
+        recorder.append((time_ns, state.id, TASK_CREATED, entry.id, creator, self._root_site(task), flags))
+        return entry
+
+    def _root_site(self, task: Any) -> int:
+        root = task.get_coro()
+        kind = type(root)
+        if kind is CoroutineType:
+            return self.recorder.site(root.cr_code)
+        if kind is GeneratorType:
+            return self.recorder.site(root.gi_code)
+        code = getattr(root, "cr_code", None) if kind.__module__.startswith("asynctrace.") else None
+        if code is not None:  # our own stand-in for a decorated coroutine
+            return self.recorder.site(code)
+        name = vars(kind).get("__qualname__", kind.__name__) if root is not None else "finished eagerly"
+        return self.recorder.text(name if isinstance(name, str) else kind.__name__)
+
+    def finish(self, entry: TaskEntry, task: Any) -> tuple[int, int]:
+        """Drop a task that is done; return its outcome and the site of its exception's type."""
+        self.read_name(entry, task)
+        self._entries.pop(entry.address, None)
+        # Never task.exception(): it would silence "exception was never retrieved".
+        if future_type(task).cancelled(task):
+            return CANCELLED, 0
+        if task._exception is not None:
+            return RAISED, self.recorder.text(type(task._exception).__qualname__)
+        return RETURNED, 0
+
+    def read_name(self, entry: TaskEntry, task: Any) -> None:
+        entry.has_name = True
+        self.recorder.names[entry.id] = str(future_type(task, of_task=True).get_name(task))
+
+    def add_job_future(self, future: Any, job: int) -> None:
+        """Remember that awaiting this future is waiting for that job."""
+        address = id(future)
+        futures = self._job_futures
+        futures[address] = job, weakref.ref(future, lambda _: futures.pop(address, None))
+
+    def awaited(self, future: Any) -> tuple[int, int]:
+        """Return what a `_fut_waiter` is: (id of the task or job or 0, site of its type's name or 0)."""
+        entry = self._entries.get(id(future))
+        if entry is not None:
+            return entry.id, 0
+        job = self._job_futures.get(id(future))
+        if job is not None:
+            return job[0], 0
+        kind = type(future)
+        if kind is _CFuture or kind is PyFuture:
+            return 0, 0
+        return 0, self.recorder.text(kind.__name__)
+
+    def step_end(self, entry: TaskEntry, task: Any) -> tuple[int, int, int]:
+        """Return how a step ended: (awaited id, site, flags) of its STEP_FINISHED."""
+        if future_type(task).done(task):
+            outcome, site = self.finish(entry, task)
+            return 0, site, outcome
+        waiter = task._fut_waiter
+        if waiter is None:
+            return 0, 0, YIELDED | SUSPENDED
+        awaited, site = self.awaited(waiter)
+        return awaited, site, SUSPENDED
+
+
+def future_type(task: Any, of_task: bool = False) -> Any:
+    """Return asyncio's own class under a task: a user's subclass may override done() or get_name()."""
+    if isinstance(task, PyTask) and PyTask is not CTask:
+        return PyTask if of_task else PyFuture
+    return CTask if of_task else _CFuture
+
+
+def _collected(ref: _TaskRef) -> None:
+    """A task that was pending is gone: it ends closed, perhaps inside another task's step."""
+    table, entry = ref.table, ref.entry
+    if table._entries.get(entry.address) is entry:
+        del table._entries[entry.address]
+        recorder = table.recorder
+        recorder.append((clock.now_ns(), recorder.local.state.id, TASK_COLLECTED, entry.id, 0, 0, 0))
+
+
+__all__ = ["CTask", "PyFuture", "PyTask", "TaskEntry", "TaskTable", "future_type", "is_task_type"]

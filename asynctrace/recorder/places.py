@@ -1,0 +1,87 @@
+"""Turn code objects and offsets into names, files, lines and source text, once the program no longer waits for us."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import linecache
+import os
+import site
+import sys
+import sysconfig
+from types import CodeType
+
+from asynctrace.events import Expression, Site
+
+
+@functools.cache
+def _library_folders() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    folders = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib") if paths.get(name)}
+    folders.update(site.getsitepackages())
+    folders.add(site.getusersitepackages())
+    folders.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # our own code is no user's
+    folders.update(os.path.realpath(folder) for folder in list(folders))
+    return tuple(folder + os.sep for folder in sorted(folders))
+
+
+def is_user_file(path: str) -> bool:
+    """Tell whether a file lies outside the standard library and site-packages.
+
+    Notebook cells are the user's code, and so is the script that runs, wherever it is installed.
+    """
+    return _is_outside_libraries(path) or any(
+        path == getattr(sys.modules.get(name), "__file__", None) for name in ("__main__", "__mp_main__")
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_outside_libraries(path: str) -> bool:
+    if path.startswith("<"):
+        # <stdin>, <string> and <ipython-input-…> are the user's; <frozen …> is the interpreter's.
+        return not path.startswith("<frozen")
+    return not os.path.abspath(path).startswith(_library_folders())
+
+
+def describe_code(code: CodeType, traced: tuple[object, str | None, tuple[tuple[str, str | int | float | bool], ...]] | None) -> Site:
+    """Name a code object; `traced` is what the decorator said of it."""
+    name = code.co_qualname
+    attributes: tuple[tuple[str, str | int | float | bool], ...] = ()
+    if traced is not None:
+        name = traced[1] or name
+        attributes = traced[2]
+    return Site(
+        name=name,
+        file=code.co_filename,
+        line=code.co_firstlineno,
+        is_user=is_user_file(code.co_filename),
+        is_traced=traced is not None,
+        attributes=attributes,
+    )
+
+
+def expression_at(code: CodeType, offset: int) -> Expression | None:
+    """Return the source text at a bytecode offset, with its line; None where the code carries no positions.
+
+    An expression over several lines gives its first line.
+    """
+    position = next(itertools.islice(code.co_positions(), offset // 2, None), None)
+    if position is None or position[0] is None:
+        return None
+    line, end_line, column, end_column = position
+    source = _source_lines(code.co_filename)
+    text = source[line - 1] if line <= len(source) else ""
+    if column is not None and end_column is not None and text:
+        # Columns count bytes of the UTF-8 source.
+        encoded = text.encode("utf-8", "surrogatepass")
+        cut = encoded[column:end_column] if end_line == line else encoded[column:]
+        text = cut.decode("utf-8", "replace")
+    text = text.strip()
+    return Expression(text=text.removeprefix("await ").strip(), line=line)
+
+
+def _source_lines(filename: str) -> list[str]:
+    lines = linecache.getlines(filename)
+    if not lines and filename.startswith("<") and "__main__" in sys.modules:
+        lines = linecache.getlines(filename, vars(sys.modules["__main__"]))
+    return lines
