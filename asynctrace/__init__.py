@@ -7,8 +7,6 @@ Example:
     >>> recording.trace.gantt("gantt.png")
 """
 
-from __future__ import annotations
-
 __version__ = "0.1.0"
 
 # TYPE_CHECKING without importing typing: a program that is started with us should not wait for us.

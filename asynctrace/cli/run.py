@@ -1,0 +1,117 @@
+"""`asynctrace run`: record a program from its first line until its exit handlers have run."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asynctrace.cli import complain
+from asynctrace.cli.output import checked_output
+from asynctrace.errors import AsynctraceError, UsageError
+
+if TYPE_CHECKING:
+    from asynctrace.model.trace import Trace
+    from asynctrace.recording import Recording
+
+NAME = "run"
+HELP = "run a program and record it"
+EXAMPLE = "asynctrace run -o trace.pftrace script.py --its-own-options"
+
+_SUFFIXES = (".pftrace", ".png", ".svg", ".pdf")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        "asynctrace run [-o FILE] [--include GLOB] [--exclude GLOB] [--force] [-q]\n"
+        "                      (SCRIPT | -m MODULE | CONSOLE-SCRIPT) [ARGS...]"
+    )
+    parser.add_argument(
+        "-o", "--output", default="trace.pftrace", metavar="FILE", help="where to save: .pftrace, or .png .svg .pdf"
+    )
+    parser.add_argument(
+        "--include", action="append", default=[], metavar="GLOB", help="record only code in files that match"
+    )
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="GLOB", help="do not record code in files that match"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a file that asynctrace did not write")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing at the end")
+    # REMAINDER: from here on every word is the program's, its own -q and --force included.
+    parser.add_argument(
+        "-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE", help="run a module, as python -m does"
+    )
+    parser.add_argument(
+        "program", nargs=argparse.REMAINDER, metavar="SCRIPT", help="a script, or a program that pip installed"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    from asynctrace.script import Program, find_program, run
+
+    if args.module:
+        program = Program(args.module[0], tuple(args.module[1:]), is_module=True)
+    elif args.module is None and args.program:
+        program = find_program(args.program)
+    else:
+        raise UsageError("nothing to run: asynctrace run SCRIPT, or asynctrace run -m MODULE")
+    output = checked_output(args.output, _SUFFIXES, is_forced=args.force)
+    saving = _Saving(output, args.output, is_quiet=args.quiet)
+    # Exit handlers run last in, first out: registered before the program and before anything that the recording
+    # imports, ours is the last. The program's threads have been joined by then, its child processes have ended.
+    atexit.register(saving.stop_and_save)
+    from asynctrace.recording import Recording
+
+    recording = Recording(include=tuple(args.include), exclude=tuple(args.exclude), functions=True)
+
+    def on_first_line() -> None:
+        saving.recording = recording
+        recording.start()
+
+    return run(program, on_first_line)
+
+
+class _Saving:
+    """What happens once the program has ended: its exit code and output are settled, ours goes to stderr."""
+
+    def __init__(self, output: Path, shown_as: str, *, is_quiet: bool) -> None:
+        self.recording: Recording | None = None
+        self._output = output
+        self._shown_as = shown_as
+        self._is_quiet = is_quiet
+        self._pid = os.getpid()
+
+    def stop_and_save(self) -> None:
+        recording = self.recording
+        # A child that the program forked has this handler, too, but the file is the parent's to write.
+        if recording is None or os.getpid() != self._pid:
+            return
+        try:
+            recording.stop()
+            trace = recording.trace
+            trace.source = self._shown_as
+            self._save(trace)
+        except (AsynctraceError, OSError) as error:
+            complain(f"{self._shown_as} could not be saved: {error}")
+            return
+        if not self._is_quiet:
+            self._tell(trace)
+
+    def _save(self, trace: Trace) -> None:
+        trace.save(self._output)
+
+    def _tell(self, trace: Trace) -> None:
+        from asynctrace.analysis.summary import summarize
+        from asynctrace.cli.summary_text import header_lines
+
+        if not (trace.tasks or trace.coroutines or trace.calls):
+            complain("no coroutine ran: was main() called without awaiting it?")
+            return
+        lines = [*header_lines(summarize(trace)), f"saved {self._shown_as}"]
+        try:
+            print(*lines, sep="\n", file=sys.stderr, flush=True)
+        except (OSError, ValueError, AttributeError):  # nobody listens there
+            pass
