@@ -207,7 +207,7 @@ class FakeTrace:
 
     def _blockings(self, blockings: Sequence[tuple[Any, ...]]) -> tuple[Blocking, ...]:
         return tuple(
-            Blocking(primitive, self.ns(start), self.ns(end), *(more or (None,)), self.source, 1)
+            Blocking(primitive, self.ns(start), self.ns(end), more[0] if more else None, self.source, 1)
             for primitive, start, end, *more in blockings
         )
 
@@ -333,7 +333,7 @@ class FakeTrace:
 
     def build(self, *, end: float | None = None, lost: int = 0, notes: Sequence[str] = (), cpu: float = 0) -> Trace:
         """Return the Trace. It ends at `end`, or with what ended last; what has no end yet ends there too."""
-        lives = [*self.tasks, *self.coroutines, *self.calls]
+        lives: list[Task | Coroutine | Call] = [*self.tasks, *self.coroutines, *self.calls]
         end_ns = self.ns(end) if end is not None else max((life.end_ns for life in lives), default=self.start_ns)
         for process in self.processes:
             process.finished_ns = process.finished_ns or end_ns

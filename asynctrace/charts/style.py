@@ -77,9 +77,7 @@ def points_to_x(ax: Axes, points: float) -> float:
 
 
 def _width_points(ax: Axes) -> float:
-    figure = ax.get_figure(root=False)
-    assert figure is not None
-    return float(ax.get_window_extent().width * 72 / figure.dpi)
+    return float(ax.get_window_extent().width * 72 / ax.figure.dpi)
 
 
 def draw_bars(
@@ -153,9 +151,7 @@ def draw_end_marks(ax: Axes, ends: Iterable[tuple[float, float, str]]) -> set[st
     for x, y, outcome in ends:
         if outcome in _MARKERS:
             places.setdefault(outcome, []).append((x, y))
-    figure = ax.get_figure(root=False)
-    assert figure is not None
-    beside = ax.transData + ScaledTranslation(6 / 72, 0, figure.dpi_scale_trans)
+    beside = ax.transData + ScaledTranslation(6 / 72, 0, ax.figure.dpi_scale_trans)
     for outcome, points in places.items():
         mark = _mark(outcome, transform=beside, clip_on=False, zorder=4.0)
         mark.set_data([x for x, _ in points], [y for _, y in points])
