@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType, TracebackType
+from typing import Any
 
 from asynctrace.errors import UsageError
 
@@ -70,22 +71,15 @@ def run(program: Program, on_first_line: Callable[[], None]) -> int:
     except (SystemExit, UsageError):
         raise
     except BaseException as error:  # a syntax error, or what the module's package raised while it was imported
-        _show(error, None)
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        return 1
+        return _end_uncaught(error, None)
     sys.modules["__main__"] = module
     on_first_line()
     try:
         exec(code, module.__dict__)
     except SystemExit:
         raise
-    except KeyboardInterrupt as error:
-        _show(error, code)
-        raise
     except BaseException as error:
-        _show(error, code)
-        return 1
+        return _end_uncaught(error, code)
     return 0
 
 
@@ -118,11 +112,12 @@ def _is_python_script(path: str) -> bool:
 
 
 def _load_path(program: Program) -> tuple[ModuleType, CodeType]:
-    path = os.path.abspath(program.target)
+    # Absolute as `python` makes it: "./" stays.
+    path = os.path.join(os.getcwd(), program.target)
     sys.argv[:] = [program.target, *program.arguments]
     if _is_runnable_folder(path) or _is_archive(path):
         _set_first_path(path, is_forced=True)
-        return _found("__main__", program)
+        return _found(program)
     # `python` resolves links here, so that modules beside the real script are found.
     _set_first_path(os.path.dirname(os.path.realpath(path)))
     loader: importlib.machinery.SourceFileLoader | importlib.machinery.SourcelessFileLoader
@@ -143,16 +138,20 @@ def _load_module(program: Program) -> tuple[ModuleType, CodeType]:
     _set_first_path(os.getcwd())
     # What a package that is imported on the way sees under `python -m`.
     sys.argv[:] = ["-m", *program.arguments]
-    return _found(program.target, program)
+    return _found(program)
 
 
-def _found(name: str, program: Program) -> tuple[ModuleType, CodeType]:
-    """Return a fresh `__main__` and the code of the module `name`, as `python -m` finds it."""
+def _found(program: Program) -> tuple[ModuleType, CodeType]:
+    """Return a fresh `__main__` and its code: of the module, or of the `__main__.py` at `sys.path[0]`."""
     import runpy
 
+    # Private in name only: the standard library's own tools (pdb, trace) find a module through it, too.
+    finder: Any = runpy
     try:
-        # Private in name only: the standard library's own tools (pdb, trace) find a module through it, too.
-        details = runpy._get_module_details(name, _NotRunnableError)  # type: ignore[attr-defined]  # typeshed leaves it out
+        if program.is_module:
+            details = finder._get_module_details(program.target, _NotRunnableError)
+        else:
+            details = finder._get_main_module_details(_NotRunnableError)
     except _NotRunnableError as error:
         raise UsageError(f"cannot run {program.target}: {error}") from error
     _, spec, code = details
@@ -188,6 +187,15 @@ def _set_first_path(path: str, is_forced: bool = False) -> None:
         sys.path[0] = path
     elif is_forced:
         sys.path.insert(0, path)
+
+
+def _end_uncaught(error: BaseException, code: CodeType | None) -> int:
+    _show(error, code)
+    if isinstance(error, KeyboardInterrupt):
+        # Python, too, would show it, with our frames.
+        sys.excepthook = lambda *_: None
+        raise error
+    return 1
 
 
 def _show(error: BaseException, code: CodeType | None) -> None:
