@@ -102,13 +102,17 @@ class TaskTable:
     def finish(self, entry: TaskEntry, task: Any) -> tuple[int, int]:
         """Drop a task that is done; return its outcome and the site of its exception's type."""
         self.read_name(entry, task)
-        self._entries.pop(entry.address, None)
+        self.forget(entry)
         # Never task.exception(): it would silence "exception was never retrieved".
         if future_type(task).cancelled(task):
             return CANCELLED, 0
         if task._exception is not None:
             return RAISED, self.recorder.text(type(task._exception).__qualname__)
         return RETURNED, 0
+
+    def forget(self, entry: TaskEntry) -> None:
+        """Drop a task that has come to its end: its address will be another's."""
+        self._entries.pop(entry.address, None)
 
     def read_name(self, entry: TaskEntry, task: Any) -> None:
         entry.has_name = True

@@ -33,13 +33,14 @@ traced_codes: dict[int, tuple[CodeType, str | None, _Attributes]] = {}
 class ThreadState:
     """What one thread is doing: its id, and the cause, task and call that now run on it."""
 
-    __slots__ = ("call", "cause", "depth", "id", "task")
+    __slots__ = ("call", "cause", "coroutine", "depth", "id", "task")
 
     def __init__(self, id: int) -> None:
         self.id = id
         self.cause: Cause | None = None  # of the run in progress; None outside of any
         self.task = 0  # the task whose step runs; 0 outside of any
         self.call = 0  # the innermost recorded call; 0 outside of any
+        self.coroutine = 0  # the innermost decorated coroutine that runs, where stand-ins note them
         self.depth = 0  # how many recorded calls are open
 
 

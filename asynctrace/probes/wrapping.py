@@ -1,0 +1,331 @@
+"""The coroutine probe where `sys.monitoring` is missing: stand-ins for decorated coroutines, and await stacks.
+
+A stand-in notes each step and passes everything else on: to `await`, asyncio and inspect it is the coroutine. The
+stack of a task that waits is read off its root along `cr_await`; it stops at an async generator's step, which does not
+say which generator it belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
+
+from asynctrace import clock
+from asynctrace.events import (
+    ASYNC_GENERATOR,
+    AWAIT_STACK,
+    CANCELLED,
+    CLOSED,
+    COROUTINE_FINISHED,
+    COROUTINE_RESUMED,
+    COROUTINE_STARTED,
+    COROUTINE_SUSPENDED,
+    RAISED,
+    RETURNED,
+    THROWN,
+    YIELDED,
+)
+from asynctrace.probes.tasks import TaskEntry
+from asynctrace.recorder import Recorder
+
+_CO_COROUTINE = 0x80
+_CO_ASYNC_GENERATOR = 0x200
+
+
+class _Watch:
+    """What a stand-in knows of its coroutine, and how it notes the steps."""
+
+    __slots__ = ("code", "earlier", "flags", "id", "recorder")
+
+    def __init__(self, recorder: Recorder, code: Any, flags: int) -> None:
+        self.recorder = recorder
+        self.code = code
+        self.flags = flags
+        self.id = 0
+        self.earlier = 0
+
+    def enter(self, flags: int) -> None:
+        recorder = self.recorder
+        state = recorder.local.state
+        time_ns = clock.now_ns()
+        self.earlier = state.coroutine
+        if not self.id:
+            self.id = recorder.new_id()
+            site = recorder.site(self.code)
+            event = (time_ns, state.id, COROUTINE_STARTED, self.id, self.earlier, site, self.flags | flags)
+        else:
+            event = (time_ns, state.id, COROUTINE_RESUMED, self.id, 0, 0, flags)
+        state.coroutine = self.id
+        recorder.append(event)
+
+    def suspend(self, frame: Any, flags: int = 0) -> None:
+        state = self.recorder.local.state
+        state.coroutine = self.earlier
+        offset = frame.f_lasti if frame is not None else 0
+        self.recorder.append((clock.now_ns(), state.id, COROUTINE_SUSPENDED, self.id, 0, offset, flags))
+
+    def finish(self, error: BaseException | None) -> None:
+        recorder = self.recorder
+        state = recorder.local.state
+        state.coroutine = self.earlier
+        site, outcome = 0, RETURNED
+        if isinstance(error, asyncio.CancelledError):
+            outcome = CANCELLED
+        elif isinstance(error, GeneratorExit):
+            outcome = CLOSED
+        elif error is not None:
+            site, outcome = recorder.text(type(error).__qualname__), RAISED
+        recorder.append((clock.now_ns(), state.id, COROUTINE_FINISHED, self.id, 0, site, outcome))
+
+
+class TracedCoroutine:
+    """Stands in for one coroutine of a decorated function."""
+
+    __slots__ = ("__weakref__", "_coroutine", "_watch")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], recorder: Recorder) -> None:
+        self._coroutine: Any = coroutine
+        self._watch = _Watch(recorder, self._coroutine.cr_code, 0)
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._step(self._coroutine.send, (value,), 0)
+        except BaseException as error:
+            _drop_frames(error, 2)
+            raise
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._step(self._coroutine.throw, error, _flags_of_throw(error[0]))
+        except BaseException as raised:
+            _drop_frames(raised, 2)
+            raise
+
+    def close(self) -> None:
+        watch = self._watch
+        if watch.id and self._coroutine.cr_frame is not None:
+            watch.enter(THROWN)
+            try:
+                self._coroutine.close()
+            finally:
+                watch.finish(GeneratorExit())
+        else:
+            self._coroutine.close()
+
+    def _step(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
+        watch = self._watch
+        if self._coroutine.cr_frame is None or self._coroutine.cr_running:
+            return step(*args)  # refused by the coroutine itself
+        watch.enter(flags)
+        try:
+            value = step(*args)
+        except StopIteration:
+            watch.finish(None)
+            raise
+        except BaseException as error:
+            watch.finish(error)
+            raise
+        watch.suspend(self._coroutine.cr_frame)
+        return value
+
+    def __await__(self) -> TracedCoroutine:
+        return self
+
+    def __iter__(self) -> TracedCoroutine:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._step(self._coroutine.send, (None,), 0)
+        except BaseException as error:
+            _drop_frames(error, 2)
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)
+
+    @property
+    def __class__(self) -> Any:
+        return CoroutineType
+
+    @property
+    def __name__(self) -> str:
+        return str(self._coroutine.__name__)
+
+    @property
+    def __qualname__(self) -> str:
+        return str(self._coroutine.__qualname__)
+
+    def __repr__(self) -> str:
+        return repr(self._coroutine)
+
+
+Coroutine.register(TracedCoroutine)
+
+
+class TracedAsyncGenerator:
+    """Stands in for one async generator of a decorated function."""
+
+    __slots__ = ("__weakref__", "_generator", "_watch")
+
+    def __init__(self, generator: AsyncGenerator[Any, Any], recorder: Recorder) -> None:
+        self._generator: Any = generator
+        self._watch = _Watch(recorder, self._generator.ag_code, ASYNC_GENERATOR)
+
+    def __aiter__(self) -> TracedAsyncGenerator:
+        return self
+
+    def __anext__(self) -> _TracedGeneratorStep:
+        return _TracedGeneratorStep(self._generator.__anext__(), self)
+
+    def asend(self, value: Any) -> _TracedGeneratorStep:
+        return _TracedGeneratorStep(self._generator.asend(value), self)
+
+    def athrow(self, *error: Any) -> _TracedGeneratorStep:
+        return _TracedGeneratorStep(self._generator.athrow(*error), self)
+
+    def aclose(self) -> _TracedGeneratorStep:
+        return _TracedGeneratorStep(self._generator.aclose(), self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+    @property
+    def __class__(self) -> Any:
+        return AsyncGeneratorType
+
+    @property
+    def __name__(self) -> str:
+        return str(self._generator.__name__)
+
+    @property
+    def __qualname__(self) -> str:
+        return str(self._generator.__qualname__)
+
+    def __repr__(self) -> str:
+        return repr(self._generator)
+
+
+AsyncGenerator.register(TracedAsyncGenerator)
+
+
+class _TracedGeneratorStep:
+    """Stands in for one `__anext__`, `asend`, `athrow` or `aclose` of a traced async generator."""
+
+    __slots__ = ("__weakref__", "_owner", "_step")
+
+    def __init__(self, step: Any, owner: TracedAsyncGenerator) -> None:
+        self._step = step
+        self._owner = owner
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._run(self._step.send, (value,), 0)
+        except BaseException as error:
+            _drop_frames(error, 2)
+            raise
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._run(self._step.throw, error, _flags_of_throw(error[0]))
+        except BaseException as raised:
+            _drop_frames(raised, 2)
+            raise
+
+    def close(self) -> None:
+        self._step.close()
+
+    def _run(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
+        generator, watch = self._owner._generator, self._owner._watch
+        if generator.ag_frame is None or (generator.ag_running and not watch.id):
+            return step(*args)
+        watch.enter(flags)
+        try:
+            value = step(*args)
+        except BaseException as error:
+            frame = generator.ag_frame
+            if frame is not None:
+                watch.suspend(frame, YIELDED)  # a value: StopIteration carries it to the consumer
+            else:
+                ended = isinstance(error, StopIteration | StopAsyncIteration)
+                watch.finish(None if ended else error)
+            raise
+        watch.suspend(generator.ag_frame)
+        return value
+
+    def __await__(self) -> _TracedGeneratorStep:
+        return self
+
+    def __iter__(self) -> _TracedGeneratorStep:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._run(self._step.send, (None,), 0)
+        except BaseException as error:
+            _drop_frames(error, 2)
+            raise
+
+
+Coroutine.register(_TracedGeneratorStep)
+
+
+def _flags_of_throw(thrown: Any) -> int:
+    return THROWN if isinstance(thrown, asyncio.CancelledError) or thrown is asyncio.CancelledError else 0
+
+
+def _drop_frames(error: BaseException, count: int) -> None:
+    """Take our own frames off the traceback; a bare `raise` after it adds none."""
+    for _ in range(count):
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+
+
+def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None]) -> Any:
+    """Return a function that gives stand-ins while a recording runs, and plain coroutines else."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **keywords: Any) -> Any:
+        made = function(*args, **keywords)
+        recorder = get_recorder()
+        if recorder is None:
+            return made
+        kind = type(made)
+        if kind is CoroutineType:
+            return TracedCoroutine(made, recorder)
+        return TracedAsyncGenerator(made, recorder) if kind is AsyncGeneratorType else made
+
+    # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
+    # coroutine: the RETURN_GENERATOR instruction does.
+    flag = _CO_ASYNC_GENERATOR if inspect.isasyncgenfunction(function) else _CO_COROUTINE
+    wrapper.__code__ = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | flag)
+    return wrapper
+
+
+def note_stack(recorder: Recorder, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None:
+    """Append the await stack of a task whose step ends with a suspension."""
+    places = []
+    link = task.get_coro()
+    while link is not None:
+        kind = type(link)
+        if kind is TracedCoroutine:
+            link = link._coroutine
+            continue
+        if kind is CoroutineType:
+            frame, code, following = link.cr_frame, link.cr_code, link.cr_await
+        elif kind is GeneratorType:
+            frame, code, following = link.gi_frame, link.gi_code, link.gi_yieldfrom
+        elif kind is _TracedGeneratorStep:
+            generator = link._owner._generator
+            frame, code, following = generator.ag_frame, generator.ag_code, generator.ag_await
+        else:
+            break
+        if frame is None:
+            break
+        places.append((recorder.site(code), frame.f_lasti))
+        link = following
+    recorder.append((time_ns, thread, AWAIT_STACK, entry.id, 0, recorder.stack(tuple(places)), 0))
