@@ -44,6 +44,15 @@ def own_stretches(calls: Iterable[Call]) -> dict[Call, list[Interval]]:
     return result
 
 
+def own_cpu_ns(calls: Iterable[Call]) -> dict[Call, int]:
+    """Return the CPU time that each of `calls` used outside of its nested calls."""
+    result = {call: call.cpu_ns for call in calls}
+    for call in list(result):
+        if call.parent in result:
+            result[call.parent] -= call.cpu_ns
+    return {call: max(0, cpu_ns) for call, cpu_ns in result.items()}
+
+
 def task_work(task: Task) -> list[Interval]:
     """Return when `task` was in progress: begun, not finished, and not waiting for other recorded work."""
     started = next((state.start_ns for state in task.states if state.kind == "running"), None)
@@ -145,10 +154,7 @@ class _CallWork:
             start, end = spans.get(id(task.loop), (task.created_ns, task.end_ns))
             spans[id(task.loop)] = (min(start, task.created_ns), max(end, task.end_ns))
         loops = merged(spans.values())
-        nested_cpu_ns: dict[Call, int] = defaultdict(int)
-        for call in calls:
-            if call.parent is not None:
-                nested_cpu_ns[call.parent] += call.cpu_ns
+        cpu_ns = own_cpu_ns(calls)
         work = [interval for task in self._tasks[thread] for interval in task_work(task)]
         for call in calls:
             if call.task is not None or is_machinery(call):
@@ -157,8 +163,7 @@ class _CallWork:
             if elsewhere:
                 # The CPU of a call that ran a loop went to the tasks.
                 ran_loop = bool(intersect(stretches[call], loops))
-                cpu_ns = 0 if ran_loop else max(0, call.cpu_ns - nested_cpu_ns[call])
-                own = _without_waits(call, own, elsewhere, cpu_ns)
+                own = _without_waits(call, own, elsewhere, 0 if ran_loop else cpu_ns[call])
             self.intervals[call] = own
             work += own
         return merged(work)

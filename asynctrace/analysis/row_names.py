@@ -1,0 +1,44 @@
+"""Short names for the rows of a comparison: threads, worker processes, and functions."""
+
+from __future__ import annotations
+
+import re
+
+from asynctrace.model.trace import Process, Thread, Trace
+
+_MOST = 22  # characters of a name: a row's label has two of them at most
+_OF_THREAD = re.compile(r"(Thread-\d+) \(.*\)")
+_OF_POOL = re.compile(r"ThreadPoolExecutor-(\d+)_(\d+)")
+_OF_PROCESS = re.compile(r"(Fork|Spawn|ForkServer)?(Process|PoolWorker)-[\d:]+|MainProcess|")
+
+
+def short_name(name: str) -> str:
+    """Return the last part of a qualified name: "main.<locals>.count" gives "count", methods keep their class."""
+    name = name.rpartition("<locals>.")[2]
+    if len(name) > _MOST and "." in name:
+        name = name.rpartition(".")[2]
+    return name if len(name) <= _MOST else name[: _MOST - 1] + "…"
+
+
+def thread_name(thread: Thread) -> str:
+    """Return a thread's name without what the row says anyway: its target's name, its executor's class."""
+    if match := _OF_THREAD.fullmatch(thread.name):
+        return match[1]
+    if match := _OF_POOL.fullmatch(thread.name):
+        pool, number = int(match[1]) + 1, int(match[2]) + 1
+        return f"pool thread {number}" if pool == 1 else f"pool {pool} thread {number}"
+    return short_name(thread.name)
+
+
+def worker_names(trace: Trace) -> dict[Process, str]:
+    """Return a name for each child process: its own where somebody gave it one, else "worker 1", "worker 2"."""
+    names: dict[Process, str] = {}
+    numbered = 0
+    children = [process for process in trace.processes if not process.is_main]
+    for process in sorted(children, key=lambda process: (process.started_ns, process.first_event_ns, process.pid)):
+        if _OF_PROCESS.fullmatch(process.name):
+            numbered += 1
+            names[process] = f"worker {numbered}"
+        else:
+            names[process] = short_name(process.name)
+    return names

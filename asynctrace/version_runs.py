@@ -1,0 +1,131 @@
+"""Get the trace of one version: run its script in a process of its own, call its function, or load its file."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from asynctrace.analysis.version import Version, measured
+from asynctrace.errors import FormatError, UsageError
+from asynctrace.model.trace import Trace
+
+Given = str | PathLike[str] | Trace | Callable[[], Any]
+
+_TRACE_SUFFIX = ".pftrace"
+# What is left of a traceback's line without the rails that an exception group draws: "ValueError: boom".
+_ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
+
+
+def name_of(given: Given) -> str:
+    """Return what a version is called when nobody names it.
+
+    Raises:
+        UsageError: If it is a file that does not exist, or nothing that can be compared.
+    """
+    if isinstance(given, Trace):
+        return Path(given.source).stem or "trace"
+    if isinstance(given, str | PathLike):
+        path = Path(given)
+        if not path.is_file():
+            raise UsageError(f"there is no script or trace {os.fspath(given)}: check the path")
+        return path.stem
+    if callable(given):
+        return getattr(given, "__name__", type(given).__name__)
+    raise UsageError(f"{given!r} cannot be compared: give a script, a trace, or a function without arguments")
+
+
+def run_version(name: str, given: Given, folder: Path) -> Version:
+    """Run or load one version; a script's trace is left in `folder`."""
+    if isinstance(given, Trace):
+        return measured(name, given)
+    if isinstance(given, str | PathLike):
+        path = Path(given)
+        if path.suffix == _TRACE_SUFFIX:
+            from asynctrace.formats import load
+
+            return measured(name, load(path))
+        return _run_script(name, path, folder)
+    return _run_function(name, given)
+
+
+def _run_script(name: str, script: Path, folder: Path) -> Version:
+    output = folder / (re.sub(r"[^\w.-]+", "_", name) + _TRACE_SUFFIX)
+    output.unlink(missing_ok=True)  # an older one must not pass for this run's
+    command = [sys.executable, "-m", "asynctrace", "run", "-q", "-o", str(output), str(script)]
+    # No terminal: a script that asks for input fails at once instead of waiting behind the pipe for an answer.
+    ran = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+    )
+    error = _error_of(ran.returncode, ran.stderr) if ran.returncode != 0 else None
+    trace: Trace | None = None
+    if output.exists():
+        from asynctrace.formats import load
+
+        try:
+            trace = load(output)
+        except FormatError as failure:
+            error = error or str(failure)
+    return measured(name, trace, error, is_script=True, output=ran.stdout + ran.stderr if error is not None else "")
+
+
+def _error_of(status: int, stderr: str) -> str:
+    """Return why a script failed, in a line: the exception of its traceback, else the last line it wrote, else how."""
+    if status < 0:
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"killed by signal {-status}"
+    lines = [line.strip(" |+-") for line in stderr.splitlines()]
+    lines = [line for line in lines if line]
+    if any("Traceback (most recent call last)" in line for line in lines):
+        found = next((line for line in reversed(lines) if _ERROR_LINE.fullmatch(line)), None)
+        if found is not None:
+            return found
+    return lines[-1] if lines else f"exit status {status}"
+
+
+def _run_function(name: str, function: Callable[[], Any]) -> Version:
+    """Record `function`, called without arguments: a coroutine that it returns is run on a loop of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _record_call(name, function)
+    # In a notebook the cell itself runs on a loop: a thread of its own has none, and the cell's tasks are not the
+    # version's.
+    versions: list[Version] = []
+    thread = threading.Thread(target=lambda: versions.append(_record_call(name, function)), name=name)
+    thread.start()
+    thread.join()
+    (version,) = versions
+    if version.trace is None:
+        return version
+    tasks = tuple(task for task in version.trace.tasks if not task.is_clipped)
+    return measured(name, replace(version.trace, tasks=tasks), version.error)
+
+
+def _record_call(name: str, function: Callable[[], Any]) -> Version:
+    import asynctrace
+
+    error: str | None = None
+    with asynctrace.record() as recording:
+        try:
+            if inspect.iscoroutinefunction(function):
+                asyncio.run(function())
+            else:
+                result = asynctrace.traced(function)()
+                if inspect.iscoroutine(result):  # a partial or a lambda around an async def
+                    asyncio.run(result)
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}".rstrip(": ")
+    return measured(name, recording.trace, error)
