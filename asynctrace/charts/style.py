@@ -221,7 +221,7 @@ def shortened(text: str, least: int = 12) -> list[str]:
     return [text, *(text[:length].rstrip() + "…" for length in range(len(text) - 2, least - 2, -1))]
 
 
-def draw_bar_texts(ax: Axes, texts: Iterable[tuple[float, float, float, Sequence[str]]], size: float = SMALL) -> None:
+def draw_bar_texts(ax: Axes, texts: Iterable[tuple[float, float, float, Sequence[str]]], size: float = SMALL, color: str = TEXT) -> None:
     """Write, in the middle of each (start, end, y, candidates), the first candidate that fits; nothing if none does."""
     for start, end, middle, candidates in texts:
         text = fitting_text(ax, end - start, candidates, size)
@@ -232,7 +232,7 @@ def draw_bar_texts(ax: Axes, texts: Iterable[tuple[float, float, float, Sequence
                 text,
                 family=MONOSPACE,
                 size=size,
-                color=TEXT,
+                color=color,
                 ha="center",
                 va="center_baseline",
                 zorder=3.0,
@@ -249,15 +249,22 @@ def time_unit(span_s: float) -> tuple[str, float]:
     return "microseconds", 1e6
 
 
-def format_time_axis(ax: Axes, span_s: float, *, since: str | None = "the start of the recording") -> None:
+def format_time_axis(
+    ax: Axes,
+    span_s: float,
+    *,
+    since: str | None = "the start of the recording",
+    unit: tuple[str, float] | None = None,
+) -> None:
     """Give an x axis in seconds round ticks in a unit that suits `span_s`, faint grid lines and a label.
 
     Args:
         ax: Its x data are seconds.
         span_s: The longest time shown.
         since: What time zero is, for the label; None for no label and no tick labels (an upper panel).
+        unit: Its name and how many of it make one of the x data, when `time_unit` does not suit.
     """
-    name, per_second = time_unit(span_s)
+    name, per_second = unit or time_unit(span_s)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=[1, 2, 2.5, 5, 10]))
     step_digits = _decimals(ax, per_second)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x * per_second:.{step_digits}f}"))
