@@ -246,12 +246,17 @@ def _thread_rows(trace: Trace) -> list[Row]:
                 "thread",
                 label,
                 place_of(made[0].file, made[0].line) if len(names) == 1 else "",
-                stretches=tuple(found),
+                stretches=tuple(found if len(names) > 1 else _without_names(found)),
                 starting=starting,
                 ends=_ends(made),
             )
         )
     return rows
+
+
+def _without_names(stretches: Iterable[Stretch]) -> Iterable[Stretch]:
+    """Leave a call's name off its bars where the row's label has it."""
+    return (replace(stretch, texts=()) if stretch.kind == "running" else stretch for stretch in stretches)
 
 
 def _folded(label: str, tasks: Sequence[Task]) -> Row:

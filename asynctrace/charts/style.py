@@ -190,10 +190,15 @@ def legend_entries(present: Iterable[str], names: dict[str, str] | None = None) 
 
 
 def draw_legend(
-    ax: Axes, present: Iterable[str], *, names: dict[str, str] | None = None, **options: Any
+    ax: Axes,
+    present: Iterable[str],
+    *,
+    names: dict[str, str] | None = None,
+    extra: Sequence[Artist] = (),
+    **options: Any,
 ) -> Legend | None:
-    """Draw a flat legend of what is present; `options` go to `Axes.legend`. None when nothing is."""
-    handles = legend_entries(present, names)
+    """Draw a flat legend of what is present, and of `extra`; `options` go to `Axes.legend`. None when nothing is."""
+    handles = [*legend_entries(present, names), *extra]
     if not handles:
         return None
     settings: dict[str, Any] = {
@@ -221,7 +226,9 @@ def shortened(text: str, least: int = 12) -> list[str]:
     return [text, *(text[:length].rstrip() + "…" for length in range(len(text) - 2, least - 2, -1))]
 
 
-def draw_bar_texts(ax: Axes, texts: Iterable[tuple[float, float, float, Sequence[str]]], size: float = SMALL, color: str = TEXT) -> None:
+def draw_bar_texts(
+    ax: Axes, texts: Iterable[tuple[float, float, float, Sequence[str]]], size: float = SMALL, color: str = TEXT
+) -> None:
     """Write, in the middle of each (start, end, y, candidates), the first candidate that fits; nothing if none does."""
     for start, end, middle, candidates in texts:
         text = fitting_text(ax, end - start, candidates, size)

@@ -1,0 +1,79 @@
+"""The words of a Gantt chart: its title, its footer, and how wide a text is on the page."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from textwrap import wrap
+from typing import Literal
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from asynctrace import __version__
+from asynctrace.analysis.loops import busy_shares
+from asynctrace.analysis.progress import peak_and_mean
+from asynctrace.charts.style import FONT, duration_text
+from asynctrace.model.trace import Trace
+
+_MOST_NOTES = 4
+_DIRECTORIES = re.compile(r"\S*[/\\](?=\S)")
+
+
+def source_name(trace: Trace) -> str:
+    """Return what was run, or loaded, without directories."""
+    return elided(_DIRECTORIES.sub("", trace.source).strip() or "recording", 48)
+
+
+def headline(trace: Trace, threads: int) -> str:
+    """Return the title: what ran, for how long, how much of it at the same time, how busy the loop was.
+
+    Args:
+        trace: The trace.
+        threads: How many threads worked off the loop; for a trace without tasks.
+    """
+    tasks = sum(not task.is_internal for task in trace.tasks)
+    subject = counted(tasks, "task") if tasks else counted(threads, "thread")
+    peak, _ = peak_and_mean(trace)
+    duration = duration_text(trace.end_ns - trace.start_ns)
+    text = f"{source_name(trace)}: {subject}, {duration}, up to {peak:,} in progress"
+    shares = busy_shares(trace)
+    if shares:
+        busiest = max(shares.values()) * 100
+        which = "loop" if len(shares) == 1 else f"busiest of {len(shares)} loops"
+        text += f"; {which} busy {'under 1' if 0 < busiest < 0.5 else f'{busiest:.0f}'} %"
+    return text
+
+
+def footer_lines(trace: Trace, notes: tuple[str, ...], width: int) -> list[str]:
+    """Return the footer: the source, our version, what was lost, and what a reader must know."""
+    lines = [f"{source_name(trace)} · asynctrace {__version__} · lost {trace.lost:,}"]
+    said = [*trace.notes, *notes]
+    for note in said[:_MOST_NOTES]:
+        lines += wrap(note, width, max_lines=2, placeholder=" …")
+    if len(said) > _MOST_NOTES:
+        lines.append(f"and {len(said) - _MOST_NOTES} more notes in the trace")
+    return lines
+
+
+def elided(text: str, most: int) -> str:
+    """Return `text` with at most `most` characters; its beginning and end stay."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return "1 task", "41 tasks"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, weight: Literal["normal", "bold"] = "normal") -> float:
+    """Return the width of `text` in points."""
+    if not text.strip():
+        return 0.0
+    # A dollar sign would begin a formula here; "S" is as wide.
+    path = TextPath((0, 0), text.replace("$", "S"), prop=FontProperties(family=FONT, size=size, weight=weight))
+    return float(path.get_extents().x1)
