@@ -1,0 +1,108 @@
+"""Traces as files: saved and loaded by suffix. So far `.pftrace` (Perfetto), and that compressed, `.pftrace.gz`."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from asynctrace.errors import AsynctraceError, FormatError, UsageError
+
+if TYPE_CHECKING:
+    from asynctrace.events import Part
+    from asynctrace.model.trace import Trace
+
+SUFFIXES = (".pftrace", ".pftrace.gz")
+
+
+def save(trace: Trace, path: str | os.PathLike[str]) -> None:
+    """Write a trace to a file, whole or not at all: what was there before stays until the new file is complete.
+
+    Raises:
+        UsageError: If the suffix is none of `SUFFIXES`, or the trace holds no events (it was not recorded).
+        AsynctraceError: If the file cannot be written.
+    """
+    if not trace.parts:
+        raise UsageError("this trace holds no recorded events, so it cannot be saved: only a recording's trace can")
+    save_parts(trace.parts, path, window=(trace.start_ns, trace.end_ns))
+
+
+def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tuple[int, int] | None = None) -> None:
+    """Write the parts of a recording, and its window, to a file, whole or not at all.
+
+    Raises:
+        UsageError, AsynctraceError: As `save` does.
+    """
+    from asynctrace.formats.perfetto_writer import PerfettoWriter
+
+    target = checked_suffix(path)
+    if target.is_symlink():
+        target = target.resolve()  # the link stays, what it points to is replaced
+    # Beside the target, for a file can only take another's place on the same disk.
+    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
+    try:
+        with ExitStack() as stack:
+            file: BinaryIO = stack.enter_context(temporary.open("xb"))
+            if target.name.endswith(".gz"):
+                file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
+            writer = stack.enter_context(PerfettoWriter(file, window))
+            for part in parts:
+                writer.write_part(part)
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise AsynctraceError(f"{target} cannot be written: {error.strerror}") from error
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Read a trace that `save` wrote.
+
+    Raises:
+        FormatError: If the file is missing, is not ours, is damaged or was written by a newer version.
+    """
+    from asynctrace.formats.perfetto_reader import read_parts
+    from asynctrace.model.build import build_trace
+
+    source = Path(path)
+    parts, start_ns, end_ns, _, notes = read_parts(source)
+    if not parts:
+        raise FormatError(f"{source} was cut short before its first event: nothing of the recording is left")
+    window = (start_ns, end_ns) if start_ns is not None and end_ns is not None else None
+    return build_trace(parts, window=window, source=str(source), notes=notes)
+
+
+def load_parts(path: str | os.PathLike[str]) -> list[Part]:
+    """Read the parts of a recording as they were written.
+
+    Raises:
+        FormatError: As `load` does.
+    """
+    from asynctrace.formats.perfetto_reader import read_parts
+
+    return read_parts(Path(path))[0]
+
+
+def is_our_trace(path: str | os.PathLike[str]) -> bool:
+    """Tell from its first bytes whether a file is a trace that asynctrace wrote: one that may be replaced."""
+    from asynctrace.formats import perfetto_reader
+
+    return perfetto_reader.is_our_trace(Path(path))
+
+
+def checked_suffix(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file to save.
+
+    Raises:
+        UsageError: If its suffix names no format.
+    """
+    target = Path(path)
+    if not target.name.endswith(SUFFIXES):
+        raise UsageError(f"{target}: no format has this suffix: use {' or '.join(SUFFIXES)}")
+    return target

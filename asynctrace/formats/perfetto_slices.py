@@ -1,0 +1,380 @@
+"""Events into slices: what one event opens, closes and counts in the Perfetto UI.
+
+It goes through the events of one part once, in order, and holds only what is open. It takes any events: those of
+subjects that it never saw begin (a recording's window starts later than the program) show what can be shown.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from asynctrace import events as kinds
+from asynctrace.events import Event, Part
+from asynctrace.formats import perfetto_layout as layout
+from asynctrace.formats.perfetto_names import Names
+from asynctrace.formats.perfetto_tracks import (
+    STATE,
+    TASK,
+    CoroutineSlice,
+    ProcessTracks,
+    TaskTrack,
+    event_field,
+)
+from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
+
+Shown = Sequence[bytes]  # the track events that one event shows as, in order
+
+_NOTHING: Shown = ()
+
+
+class Slices:
+    """What the events of one part show as.
+
+    Args:
+        part: Its tables; the events are given one by one to the function in `handlers` for their kind.
+        tracks: Its tracks.
+        names: Its names.
+        new_flow: Gives the next number of an arrow in the file.
+        send_begin: Called with a time and a track event that begins before the event in hand.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        tracks: ProcessTracks,
+        names: Names,
+        new_flow: Iterator[int],
+        send_begin: Callable[[int, bytes], None],
+    ) -> None:
+        self._sites = part.sites
+        self._tracks = tracks
+        self._names = names
+        self._new_flow = new_flow
+        self._send_begin = send_begin
+        self._tasks: dict[int, TaskTrack] = {}
+        self._coroutines: dict[int, CoroutineSlice] = {}
+        self._steps: dict[int, list[TaskTrack]] = {}  # thread -> the tasks whose steps run there, innermost last
+        self._job_arrows: dict[int, int] = {}
+        self._jobs_of_calls: dict[int, int] = {}
+        self._late: TaskTrack | None = None  # the task whose coroutines, begun before the recording, come next
+        self._ready = 0
+        self._live = 0
+        self.handlers: dict[int, Callable[[Event], Shown]] = {
+            kinds.TASK_CREATED: self._task_created,
+            kinds.TASK_READY: self._task_ready,
+            kinds.STEP_STARTED: self._step_started,
+            kinds.STEP_FINISHED: self._step_finished,
+            kinds.AWAIT_STACK: self._await_stack,
+            kinds.TASK_COLLECTED: self._task_collected,
+            kinds.COROUTINE_STARTED: self._coroutine_started,
+            kinds.COROUTINE_SUSPENDED: self._coroutine_suspended,
+            kinds.COROUTINE_RESUMED: self._coroutine_resumed,
+            kinds.COROUTINE_FINISHED: self._coroutine_finished,
+            kinds.CALL_STARTED: self._call_started,
+            kinds.CALL_FINISHED: self._call_finished,
+            kinds.JOB_SUBMITTED: self._job_submitted,
+            kinds.BLOCKING_STARTED: self._blocking_started,
+            kinds.BLOCKING_FINISHED: self._blocking_finished,
+            kinds.LOOP_IDLE_STARTED: self._idle_started,
+            kinds.LOOP_IDLE_FINISHED: self._idle_finished,
+            kinds.CALLBACK_RAN: self._callback_ran,
+            kinds.MARK: self._mark,
+            kinds.LOST: self._lost,
+        }
+
+    def finish(self) -> None:
+        """Name the tracks of the tasks that are still open."""
+        for track in self._tasks.values():
+            self._label(track)
+
+    # Tasks.
+
+    def _task_created(self, event: Event) -> Shown:
+        _, _, _, task, _, root, flags = event
+        if task in self._tasks:
+            return _NOTHING
+        track, begin = self._meet(task, root)
+        if flags & kinds.SEEN_LATE:
+            self._late = track
+            return [begin]
+        self._ready += 1
+        return [begin, self._open_state(track, self._names.text("ready"), True)]
+
+    def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
+        name = self._names.task(task, root)
+        site = self._names.described(root) if root else None
+        track = self._tracks.task(self._names.text(name), site.name if site is not None else None)
+        if site is not None and site.is_user:
+            self._tracks.label(track, site.name)
+        self._tasks[task] = track
+        self._live += 1
+        return track, track.open(TASK, track.step, self._counts(with_live=True))
+
+    def _label(self, track: TaskTrack) -> None:
+        if not track.is_labelled:
+            self._tracks.label(track, track.root or "task")
+
+    def _task_ready(self, event: Event) -> Shown:
+        _, thread, _, task, cause, _, flags = event
+        track = self._tasks.get(task)
+        if track is None:
+            return _NOTHING
+        shown: list[bytes] = []
+        if flags & 7 == kinds.CAUSE_TASK and cause != task:
+            shown += self._arrow_of_wake(track, cause, thread)
+        if track.is_running:
+            track.is_woken = True
+        elif not track.is_ready:
+            shown += track.close(STATE)
+            self._ready += 1
+            shown.append(self._open_state(track, self._names.text("ready"), True))
+        return shown
+
+    def _arrow_of_wake(self, track: TaskTrack, cause: int, thread: int) -> Shown:
+        waker = self._tasks.get(cause)
+        if waker is None or not waker.is_running:
+            return _NOTHING
+        flow = next(self._new_flow)
+        track.arrows.append(flow)
+        if track.thread in (0, thread):
+            waker.wakes.append(flow)  # the arrow begins at the end of the step: the woken one comes after it
+            return _NOTHING
+        # The woken step may begin on its own thread before this one ends.
+        content = layout.event_start(layout.INSTANT, self._tracks.thread(thread).uuid)
+        return [event_field(content + self._names.text("wake") + layout.arrow_from_field(flow))]
+
+    def _step_started(self, event: Event) -> Shown:
+        time_ns, thread, _, task, _, _, _ = event
+        track = self._tasks.get(task)
+        shown: list[bytes] = []
+        if track is None:
+            track, begin = self._meet(task, 0)
+            shown.append(begin)
+        once = b""
+        if track.is_ready:
+            track.is_ready = False
+            self._ready -= 1
+            once = self._counts()
+        if track.arrows:
+            once += b"".join(map(layout.arrow_to_field, track.arrows))
+            track.arrows.clear()
+        if track.awaited:
+            arrow = self._job_arrows.pop(track.awaited, 0)
+            track.awaited = 0
+            if arrow:
+                once += layout.arrow_to_field(arrow)
+        track.is_running = True
+        self._late = None
+        shown.append(self._tracks.thread(thread).open(task, track.step, once, time_ns))
+        if track.slices[-1][0] == STATE:
+            track.slices.pop()
+            shown.append(track.end)
+        steps = self._steps.get(thread)
+        if steps is None:
+            steps = self._steps[thread] = []
+        steps.append(track)
+        track.thread = thread
+        return shown
+
+    def _step_finished(self, event: Event) -> Shown:
+        _, thread, _, task, awaited, site, flags = event
+        track = self._tasks.get(task)
+        if track is None:
+            return _NOTHING
+        steps = self._steps.get(thread)
+        if steps:
+            if steps[-1] is track:
+                steps.pop()
+            elif track in steps:
+                steps.remove(track)
+        arrows = b""
+        if track.wakes:
+            arrows = b"".join(map(layout.arrow_from_field, track.wakes))
+            track.wakes.clear()
+        shown = self._tracks.thread(thread).close(task, arrows)
+        track.is_running = False
+        self._late = None
+        if flags & kinds.OUTCOME_MASK:
+            return shown + self._end_task(task, track, self._names.outcome(flags, site))
+        if track.slices[-1][0] == STATE:  # its beginning was before the recording
+            shown += track.close(STATE)
+            self._ready -= track.is_ready
+        if track.is_woken or flags & kinds.YIELDED:
+            track.is_woken = False
+            self._ready += 1
+            shown.append(self._open_state(track, self._names.text("ready"), True))
+            return shown
+        track.awaited = awaited
+        shown.append(self._open_state(track, self._wait(track, awaited, site), False))
+        return shown
+
+    def _wait(self, track: TaskTrack, awaited: int, site: int) -> bytes:
+        """Name a wait by the innermost await of the user's own code."""
+        if track.wait is not None:
+            return track.wait
+        coroutines, user_wait = self._coroutines, self._names.user_wait
+        for key, _, _ in reversed(track.slices):
+            coroutine = coroutines.get(key)
+            if coroutine is not None:
+                found = user_wait(coroutine.place)
+                if found is not None:
+                    return found
+        return self._names.wait_for(awaited, site)
+
+    def _open_state(self, track: TaskTrack, name: bytes, is_ready: bool) -> bytes:
+        track.is_ready = is_ready
+        return track.open(STATE, name, self._counts() if is_ready else b"")
+
+    def _end_task(self, task: int, track: TaskTrack, outcome: bytes) -> list[bytes]:
+        self._label(track)
+        del self._tasks[task]
+        self._live -= 1
+        self._ready -= track.is_ready
+        for key, _, _ in track.slices:
+            coroutine = self._coroutines.get(key)
+            if coroutine is not None:
+                coroutine.track = None
+        return track.close_all(outcome + self._counts(with_live=True))
+
+    def _await_stack(self, event: Event) -> Shown:
+        track = self._tasks.get(event[3])
+        if track is not None:
+            track.wait, label = self._names.stack(event[5])
+            if label is not None and not track.is_labelled:
+                self._tracks.label(track, label)
+        return _NOTHING
+
+    def _task_collected(self, event: Event) -> Shown:
+        track = self._tasks.get(event[3])
+        return _NOTHING if track is None else self._end_task(event[3], track, self._names.outcome(kinds.CLOSED, 0))
+
+    # Coroutines: on the track of their task. One that no step drives shows nowhere.
+
+    def _coroutine_started(self, event: Event) -> Shown:
+        _, thread, _, coroutine, awaiter, site, flags = event
+        steps = self._steps.get(thread)
+        if flags & kinds.SEEN_LATE and self._late is not None:
+            track: TaskTrack | None = self._late
+        elif steps:
+            track = steps[-1]
+        else:
+            outer = self._coroutines.get(awaiter)
+            track = outer.track if outer is not None else None
+        shown: Shown = _NOTHING
+        earlier = self._coroutines.get(coroutine)
+        if earlier is not None and earlier.track is not None:
+            shown = earlier.track.close(coroutine)
+        self._coroutines[coroutine] = CoroutineSlice(track, site, bool(flags & kinds.ASYNC_GENERATOR))
+        if track is None:
+            return shown
+        if not track.is_labelled:
+            described = self._names.described(site)
+            if described.is_user:
+                self._tracks.label(track, described.name)
+        return [*shown, *self._open(track, coroutine, site)]
+
+    def _open(self, track: TaskTrack, coroutine: int, site: int) -> Shown:
+        slices = track.slices
+        if slices[-1][0] != STATE:
+            return [track.open(coroutine, self._names.site(site))]
+        state = slices.pop()
+        begin = track.open(coroutine, self._names.site(site))
+        slices.append(state)
+        return [track.end, begin, event_field(state[1])]
+
+    def _coroutine_suspended(self, event: Event) -> Shown:
+        key = event[3]
+        coroutine = self._coroutines.get(key)
+        if coroutine is None:
+            return _NOTHING
+        coroutine.place = coroutine.site, event[5]
+        track = coroutine.track
+        # Who takes the value goes on while the generator stands still, and another task may drive it next.
+        if coroutine.is_generator and event[6] & kinds.YIELDED and track is not None:
+            coroutine.track = None
+            return track.close(key)
+        return _NOTHING
+
+    def _coroutine_resumed(self, event: Event) -> Shown:
+        key = event[3]
+        coroutine = self._coroutines.get(key)
+        steps = self._steps.get(event[1])
+        if coroutine is None or not steps:
+            return _NOTHING
+        here, track = steps[-1], coroutine.track
+        # Whoever collects a coroutine throws into it, and does not become its task.
+        if here is track or (track is not None and event[6] & kinds.THROWN):
+            return _NOTHING
+        coroutine.track = here
+        closed = track.close(key) if track is not None else _NOTHING
+        return [*closed, *self._open(here, key, coroutine.site)]
+
+    def _coroutine_finished(self, event: Event) -> Shown:
+        key = event[3]
+        coroutine = self._coroutines.pop(key, None)
+        if coroutine is None or coroutine.track is None:
+            return _NOTHING
+        return coroutine.track.close(key, self._names.outcome(event[6], event[5]))
+
+    # Threads.
+
+    def _call_started(self, event: Event) -> Shown:
+        time_ns, thread, _, call, job, site, _ = event
+        once = b""
+        if job:
+            self._jobs_of_calls[call] = job
+            arrow = self._job_arrows.pop(job, 0)
+            once = layout.arrow_to_field(arrow) if arrow else b""
+        return [self._tracks.thread(thread).open(call, self._names.site(site), once, time_ns)]
+
+    def _call_finished(self, event: Event) -> Shown:
+        _, thread, _, call, _, error, flags = event
+        fields = self._names.outcome(flags, error)
+        job = self._jobs_of_calls.pop(call, 0)
+        if job:
+            arrow = self._job_arrows[job] = next(self._new_flow)
+            fields += layout.arrow_from_field(arrow)
+        return self._tracks.thread(thread).close(call, fields)
+
+    def _job_submitted(self, event: Event) -> Shown:
+        _, thread, _, job, _, site, _ = event
+        arrow = self._job_arrows[job] = next(self._new_flow)
+        content = layout.event_start(layout.INSTANT, self._tracks.thread(thread).uuid)
+        name = self._names.text(f"submit {self._names.described(site).name}")
+        return [event_field(content + name + layout.arrow_from_field(arrow))]
+
+    def _blocking_started(self, event: Event) -> Shown:
+        name = self._names.text(self._names.described(event[5]).name)
+        return [self._tracks.thread(event[1]).open(-event[3] - 3, name, b"", event[0])]
+
+    def _blocking_finished(self, event: Event) -> Shown:
+        return self._tracks.thread(event[1]).close(-event[3] - 3)
+
+    def _idle_started(self, event: Event) -> Shown:
+        return [self._tracks.thread(event[1]).open(event[3], self._names.text("idle"), b"", event[0])]
+
+    def _idle_finished(self, event: Event) -> Shown:
+        return self._tracks.thread(event[1]).close(event[3])
+
+    def _callback_ran(self, event: Event) -> Shown:
+        time_ns, thread, _, _, duration_ns, site, _ = event
+        track = self._tracks.thread(thread)
+        start_ns = max(0, time_ns - duration_ns)
+        if track.slices and track.slices[-1][2] > start_ns:
+            return _NOTHING  # what began inside it has not ended: the two ends would be mixed up
+        self._send_begin(start_ns, event_field(track.begin + self._names.site(site)))
+        return [track.end]
+
+    def _mark(self, event: Event) -> Shown:
+        content = layout.event_start(layout.INSTANT, self._tracks.thread(event[1]).uuid)
+        return [event_field(content + self._names.text(self._names.described(event[5]).name))]
+
+    def _lost(self, event: Event) -> Shown:
+        content = layout.event_start(layout.INSTANT, self._tracks.thread(event[1]).uuid)
+        return [event_field(content + self._names.text(f"lost {event[4]} events"))]
+
+    def _counts(self, with_live: bool = False) -> bytes:
+        counts = b"\x60" + _number(self._ready)  # field 12 of a track event: the values of the extra counters
+        return counts + b"\x60" + _number(self._live) if with_live else counts
+
+
+def _number(value: int) -> bytes:
+    return VARINTS[value] if 0 <= value < VARINTS_SIZE else varint(max(0, value))

@@ -1,0 +1,229 @@
+"""The tables of a Part as records, and back: all that a part holds beside its events.
+
+A record is a protobuf message: field 1 is its type, fields 2, 3, … are its values in order. Integers are zigzag
+varints; texts are UTF-8, with lone surrogates (file names that are no valid UTF-8 have them) as they are.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from asynctrace.events import Event, Expression, Part, Site, ThreadInfo
+from asynctrace.formats import perfetto_layout as layout
+from asynctrace.formats.wire import (
+    WireError,
+    bytes_field,
+    int_field,
+    read_fields,
+    read_varint,
+    unzigzag,
+    varint,
+    zigzag,
+)
+
+Value: TypeAlias = int | str | bytes
+Attribute: TypeAlias = tuple[str, str | int | float | bool]
+
+_TEXT, _INTEGER, _FLOAT, _BOOLEAN = 0, 1, 2, 3
+
+
+def record(kind: int, *values: Value) -> bytes:
+    """Return the packet of one record."""
+    content = [int_field(1, kind)]
+    for number, value in enumerate(values, 2):
+        if isinstance(value, int):
+            content.append(int_field(number, zigzag(value)))
+        else:
+            content.append(bytes_field(number, value if isinstance(value, bytes) else encode_text(value)))
+    return layout.packet(bytes_field(layout.RECORD, b"".join(content)))
+
+
+def table_records(part: Part) -> Iterator[bytes]:
+    """Yield the packets of a part's tables, in the order in which one needs the other."""
+    for thread, info in part.threads.items():
+        yield record(layout.THREAD, thread, info.name, info.native_id, info.is_main)
+    for task, name in part.names.items():
+        yield record(layout.NAME, task, name)
+    for key, site in part.sites.items():
+        attributes = b"".join(bytes_field(1, _encode_attribute(attribute)) for attribute in site.attributes)
+        yield record(layout.SITE, key, site.name, site.file, site.line, site.is_user, site.is_traced, attributes)
+    for (key, offset), expression in part.expressions.items():
+        yield record(layout.EXPRESSION, key, offset, expression.text, expression.line)
+    for key, frames in part.stacks.items():
+        encoded = b"".join(varint(zigzag(number)) for frame in frames for number in frame)
+        yield record(layout.STACK, key, encoded)
+
+
+def part_record(part: Part, clock_ns: int) -> bytes:
+    """Return the packet that begins a part, whose first timestamp counts from `clock_ns`."""
+    return record(
+        layout.PART,
+        part.pid,
+        part.process_name,
+        part.parent_pid,
+        part.python,
+        part.start_ns,
+        part.wall_ns,
+        part.sees_coroutines,
+        clock_ns,
+    )
+
+
+class Record:
+    """A record's values, by their place, each asked for with its type.
+
+    Raises:
+        WireError: On a value that is missing or of another type, as in a damaged file.
+    """
+
+    __slots__ = ("_values", "kind")
+
+    def __init__(self, content: bytes) -> None:
+        self._values = dict(read_fields(content))
+        kind = self._values.get(1)
+        if not isinstance(kind, int):
+            raise WireError("a record without a type")
+        self.kind = kind
+
+    def has(self, place: int) -> bool:
+        """Tell whether there is a value at a place, counted from 0."""
+        return place + 2 in self._values
+
+    def integer(self, place: int) -> int:
+        """Return the integer at a place."""
+        value = self._values.get(place + 2)
+        if not isinstance(value, int):
+            raise WireError(f"no integer at place {place} of a record of type {self.kind}")
+        return unzigzag(value)
+
+    def content(self, place: int) -> bytes:
+        """Return the bytes at a place."""
+        value = self._values.get(place + 2)
+        if not isinstance(value, bytes):
+            raise WireError(f"no text at place {place} of a record of type {self.kind}")
+        return value
+
+    def text(self, place: int) -> str:
+        """Return the text at a place."""
+        return decode_text(self.content(place))
+
+
+@dataclass(slots=True)
+class PartialPart:
+    """A part while it is read: its header, the tables so far, the events so far."""
+
+    header: Record
+    threads: dict[int, ThreadInfo] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    sites: dict[int, Site] = field(default_factory=dict)
+    expressions: dict[tuple[int, int], Expression] = field(default_factory=dict)
+    stacks: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    end: Record | None = None
+
+    def add(self, entry: Record) -> None:
+        """Add an entry of a table; one of a type that a newer minor version added is passed over."""
+        integer, text = entry.integer, entry.text
+        if entry.kind == layout.THREAD:
+            self.threads[integer(0)] = ThreadInfo(text(1), integer(2), bool(integer(3)))
+        elif entry.kind == layout.NAME:
+            self.names[integer(0)] = text(1)
+        elif entry.kind == layout.SITE:
+            attributes = tuple(_decode_attribute(content) for content in _messages(entry.content(6)))
+            self.sites[integer(0)] = Site(text(1), text(2), integer(3), bool(integer(4)), bool(integer(5)), attributes)
+        elif entry.kind == layout.EXPRESSION:
+            self.expressions[integer(0), integer(1)] = Expression(text(2), integer(3))
+        elif entry.kind == layout.STACK:
+            self.stacks[integer(0)] = _decode_frames(entry.content(1))
+
+    def finish(self) -> Part:
+        """Return the part. Without its end (the file was cut short) it ends with the last event that is there."""
+        header, end = self.header, self.end
+        start_ns = header.integer(4)
+        if end is not None:
+            end_ns, cpu_ns = end.integer(0), end.integer(1)
+        else:
+            end_ns, cpu_ns = max(start_ns, self.events[-1][0]) if self.events else start_ns, 0
+        return Part(
+            pid=header.integer(0),
+            process_name=header.text(1),
+            parent_pid=header.integer(2),
+            python=header.text(3),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            wall_ns=header.integer(5),
+            cpu_ns=cpu_ns,
+            sees_coroutines=bool(header.integer(6)),
+            threads=self.threads,
+            names=self.names,
+            sites=self.sites,
+            expressions=self.expressions,
+            stacks=self.stacks,
+            events=self.events,
+        )
+
+
+def encode_text(text: str) -> bytes:
+    """Return a text's exact bytes."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decode_text(content: bytes) -> str:
+    """Undo `encode_text`.
+
+    Raises:
+        WireError: If the bytes are no UTF-8.
+    """
+    try:
+        return content.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise WireError("a text that is not UTF-8") from error
+
+
+def _messages(content: bytes) -> Iterator[bytes]:
+    for _, message in read_fields(content):
+        if isinstance(message, bytes):
+            yield message
+
+
+def _encode_attribute(attribute: Attribute) -> bytes:
+    key, value = attribute
+    if isinstance(value, bool):
+        kind, content = _BOOLEAN, bytes([value])
+    elif isinstance(value, int):
+        kind, content = _INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    elif isinstance(value, float):
+        kind, content = _FLOAT, struct.pack("<d", value)
+    else:
+        kind, content = _TEXT, encode_text(value)
+    return bytes_field(1, encode_text(key)) + int_field(2, kind) + bytes_field(3, content)
+
+
+def _decode_attribute(message: bytes) -> Attribute:
+    fields = dict(read_fields(message))
+    key, kind, content = fields.get(1), fields.get(2), fields.get(3)
+    if not isinstance(key, bytes) or not isinstance(content, bytes):
+        raise WireError("an attribute without its name or value")
+    name = decode_text(key)
+    if kind == _TEXT:
+        return name, decode_text(content)
+    if kind == _INTEGER:
+        return name, int.from_bytes(content, "little", signed=True)
+    if kind == _FLOAT and len(content) == 8:
+        (number,) = struct.unpack("<d", content)
+        return name, float(number)
+    if kind == _BOOLEAN:
+        return name, content != b"\0"
+    raise WireError(f"an attribute of an unknown type {kind!r}")
+
+
+def _decode_frames(content: bytes) -> tuple[tuple[int, int], ...]:
+    numbers = []
+    position, end = 0, len(content)
+    while position < end:
+        number, position = read_varint(content, position, end)
+        numbers.append(unzigzag(number))
+    if len(numbers) % 2:
+        raise WireError("a stack with half a frame")
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))

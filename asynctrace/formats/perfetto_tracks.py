@@ -1,0 +1,162 @@
+"""The tracks of the Perfetto UI, and the slices open on each.
+
+An end on a track closes its innermost slice, whatever that is: so each track keeps its own stack, and closing one in
+the middle closes those above it and opens them again.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from asynctrace.events import Part
+from asynctrace.formats import perfetto_layout as layout
+from asynctrace.formats.perfetto_names import Place
+from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
+
+TASK: Final = -1  # the key of a task's own slice on its track
+STATE: Final = -2  # and of its "waiting" or "ready" one
+
+_EVENT_TAG = b"\x5a"  # field 11 of a packet: its track event
+
+
+def event_field(content: bytes) -> bytes:
+    """Return a packet's track event."""
+    size = len(content)
+    return _EVENT_TAG + (VARINTS[size] if size < VARINTS_SIZE else varint(size)) + content
+
+
+class Track:
+    """One track: what its events begin with, and its open slices, innermost last.
+
+    A slice is (key, the event that opened it, when); keys are the ids of what a slice shows.
+    """
+
+    __slots__ = ("begin", "end", "end_start", "slices", "uuid")
+
+    def __init__(self, uuid: int) -> None:
+        self.uuid = uuid
+        self.begin = layout.event_start(layout.BEGIN, uuid)
+        self.end_start = layout.event_start(layout.END_SLICE, uuid)
+        self.end = event_field(self.end_start)
+        self.slices: list[tuple[int, bytes, int]] = []
+
+    def open(self, key: int, fields: bytes, once: bytes = b"", time_ns: int = 0) -> bytes:
+        """Open a slice; `once` is not repeated when it is opened again (an arrow, a counter)."""
+        content = self.begin + fields
+        self.slices.append((key, content, time_ns))
+        return event_field(content + once)
+
+    def close(self, key: int, fields: bytes = b"") -> list[bytes]:
+        """Close the slice with a key, if it is open; `fields` go out with its end."""
+        slices = self.slices
+        end = event_field(self.end_start + fields) if fields else self.end
+        if slices and slices[-1][0] == key:
+            slices.pop()
+            return [end]
+        for index in range(len(slices) - 1, -1, -1):
+            if slices[index][0] == key:
+                del slices[index]
+                above = slices[index:]
+                return [*[self.end] * len(above), end, *[event_field(content) for _, content, _ in above]]
+        return []
+
+    def close_all(self, fields: bytes = b"") -> list[bytes]:
+        """Close every slice; `fields` go out with the end of the outermost."""
+        if not self.slices:
+            return []
+        ends = [self.end] * (len(self.slices) - 1)
+        self.slices.clear()
+        return [*ends, event_field(self.end_start + fields) if fields else self.end]
+
+
+class TaskTrack(Track):
+    """A task's track and what is known of the task."""
+
+    __slots__ = (
+        "arrows",
+        "awaited",
+        "is_labelled",
+        "is_ready",
+        "is_running",
+        "is_woken",
+        "root",
+        "step",
+        "thread",
+        "wait",
+        "wakes",
+    )
+
+    def __init__(self, uuid: int, step: bytes, root: str | None) -> None:
+        super().__init__(uuid)
+        self.step = step  # the name of its steps
+        self.root = root
+        self.thread = 0  # where its steps run, once one has
+        self.is_labelled = False
+        self.is_ready = False
+        self.is_running = False
+        self.is_woken = False  # while running: it is ready again when the step ends
+        self.awaited = 0
+        self.wait: bytes | None = None  # the name of the wait that its await stack tells
+        self.arrows: list[int] = []  # that end at its next step
+        self.wakes: list[int] = []  # that begin at the step in progress
+
+
+class CoroutineSlice:
+    """A coroutine that is not finished: the track that shows it (None: none does), and where it last stood."""
+
+    __slots__ = ("is_generator", "place", "site", "track")
+
+    def __init__(self, track: TaskTrack | None, site: int, is_generator: bool) -> None:
+        self.track = track
+        self.site = site
+        self.is_generator = is_generator
+        self.place: Place = (site, 0)
+
+
+class ProcessTracks:
+    """The tracks of one part, made when first used.
+
+    Args:
+        part: The tables.
+        new_uuid: Gives the next number of a track in the file.
+        send: Called with a packet that describes a track.
+        row_each: Whether tasks of the same name keep a row each.
+    """
+
+    def __init__(self, part: Part, new_uuid: Iterator[int], send: Callable[[bytes], None], row_each: bool) -> None:
+        self._part = part
+        self._new_uuid = new_uuid
+        self._send = send
+        self._merging = layout.ROW_EACH if row_each else layout.MERGE_BY_NAME
+        self._threads: dict[int, Track] = {}
+        self._process, self._tasks = next(new_uuid), next(new_uuid)
+        self.counters = next(new_uuid), next(new_uuid)
+
+    def describe(self) -> None:
+        """Send the tracks that every part has: the process, its group of tasks, its counters."""
+        self._send(layout.process_track(self._process, self._part.pid, self._part.process_name))
+        self._send(layout.group_track(self._tasks, self._process, "asyncio tasks"))
+        for uuid, name in zip(self.counters, ("ready tasks", "live tasks"), strict=True):
+            self._send(layout.counter_track(uuid, self._process, name))
+
+    def thread(self, thread: int) -> Track:
+        """Return a thread's track."""
+        track = self._threads.get(thread)
+        if track is None:
+            track = self._threads[thread] = Track(next(self._new_uuid))
+            info = self._part.threads.get(thread)
+            # Perfetto tells threads apart by the system's id; where that is unknown, ours stands in.
+            native_id = info.native_id if info is not None and info.native_id > 0 else thread
+            name = info.name if info is not None else f"thread {thread}"
+            self._send(layout.thread_track(track.uuid, self._process, self._part.pid, native_id, name))
+        return track
+
+    def task(self, step: bytes, root: str | None) -> TaskTrack:
+        """Return a new task's track, which has no label yet."""
+        track = TaskTrack(next(self._new_uuid), step, root)
+        self._send(layout.task_track(track.uuid, self._tasks, None, self._merging))
+        return track
+
+    def label(self, track: TaskTrack, name: str) -> None:
+        """Name a task's track, by which tracks merge into lanes."""
+        track.is_labelled = True
+        self._send(layout.task_track(track.uuid, self._tasks, layout.visible_text(name), self._merging))
