@@ -19,7 +19,7 @@ def checked_output(path: str, suffixes: Collection[str], *, is_forced: bool) -> 
         UsageError: If the suffix is none of `suffixes`, the folder is missing or closed to us, or the path is taken.
     """
     target = Path(path)
-    if target.suffix.lower() not in suffixes:
+    if not target.name.lower().endswith(tuple(suffixes)):
         raise UsageError(f"{path}: cannot write a file with the suffix {target.suffix!r}: use {', '.join(suffixes)}")
     folder = target.parent
     if not folder.is_dir():

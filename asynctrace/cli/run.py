@@ -6,12 +6,15 @@ import argparse
 import atexit
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asynctrace.charts.output import PICTURE_SUFFIXES
 from asynctrace.cli import complain
 from asynctrace.cli.output import checked_output
-from asynctrace.errors import AsynctraceError, UsageError
+from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
+from asynctrace.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from asynctrace.model.trace import Trace
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 NAME = "run"
 HELP = "run a program and record it"
 EXAMPLE = "asynctrace run -o trace.pftrace script.py --its-own-options"
-
-_SUFFIXES = (".pftrace", ".png", ".svg", ".pdf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,9 @@ def main(args: argparse.Namespace) -> int:
         program = find_program(args.program)
     else:
         raise UsageError("nothing to run: asynctrace run SCRIPT, or asynctrace run -m MODULE")
-    output = checked_output(args.output, _SUFFIXES, is_forced=args.force)
+    output = checked_output(args.output, (*SUFFIXES, *PICTURE_SUFFIXES), is_forced=args.force)
+    if output.suffix.lower() in PICTURE_SUFFIXES and find_spec("matplotlib") is None:
+        raise MissingPackageError(f"{args.output} needs matplotlib: install matplotlib, or use -o trace.pftrace")
     saving = _Saving(output, args.output, is_quiet=args.quiet)
     # Exit handlers run last in, first out: registered before the program and before anything that the recording
     # imports, ours is the last. The program's threads have been joined by then, its child processes have ended.
@@ -101,16 +104,19 @@ class _Saving:
             self._tell(trace)
 
     def _save(self, trace: Trace) -> None:
-        trace.save(self._output)
+        if self._output.suffix.lower() in PICTURE_SUFFIXES:
+            trace.gantt(self._output)
+        else:
+            trace.save(self._output)
 
     def _tell(self, trace: Trace) -> None:
-        from asynctrace.analysis.summary import summarize
-        from asynctrace.cli.summary_text import header_lines
+        from asynctrace.analysis.overview import overview
+        from asynctrace.cli.summary_text import NOTHING_SEEN, header_lines
 
         if not (trace.tasks or trace.coroutines or trace.calls):
-            complain("no coroutine ran: was main() called without awaiting it?")
+            complain(NOTHING_SEEN)
             return
-        lines = [*header_lines(summarize(trace)), f"saved {self._shown_as}"]
+        lines = [*header_lines(overview(trace), self._shown_as), f"saved {self._shown_as}"]
         try:
             print(*lines, sep="\n", file=sys.stderr, flush=True)
         except (OSError, ValueError, AttributeError):  # nobody listens there
