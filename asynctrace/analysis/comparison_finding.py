@@ -36,12 +36,15 @@ def find(versions: Sequence[Version], panels: Sequence[Panel | None], baseline: 
     prefix = f"{work}: " if work else ""
     done = [version for version in versions if version.error is None and version.wall_s is not None]
     base = next(version for version in versions if version.name == baseline)
-    if len(done) < 2 or base not in done:
-        names = [version.name for version in versions if version not in done]
-        failed = f"{listed(names)} failed" if names else f"{listed([version.name for version in done])} alone"
-        return Finding((f"{prefix}{failed}", failed), "nothing to compare with" if base in done else "no baseline")
+    failed = [version for version in versions if version not in done]
+    if base not in done or (len(done) < 2 and failed):
+        plain = f"{listed([version.name for version in failed])} failed"
+        return Finding((prefix + plain, plain), "; ".join(f"{version.name}: {version.error}" for version in failed))
+    if len(done) < 2:
+        plain = f"{base.name} {_verb([base.name], 'take', 'takes')} {base.wall_s or 0.0:.2f} s"
+        return Finding((prefix + plain, plain), "nothing to compare it with")
     others = sorted((version for version in done if version is not base), key=_order(done, versions, panels))
-    clauses = _clauses(base, others, done)
+    clauses = _clauses(base, others)
     titles = (prefix + "; ".join(clauses), "; ".join(clauses), prefix + clauses[0], clauses[0])
     return Finding(titles, _subtitle(base, others, versions, panels))
 
@@ -89,18 +92,22 @@ def overlaps(trace: Trace | None) -> bool:
     return busy > 0 and integral / busy >= CLEAR_DIFFERENCE
 
 
-def _clauses(base: Version, others: Sequence[Version], done: Sequence[Version]) -> list[str]:
+def _clauses(base: Version, others: Sequence[Version]) -> list[str]:
     """Return the title's statements: on overlapping where that explains the times, else on the times alone."""
     faster = [version.name for version in others if (version.speedup or 1.0) >= CLEAR_DIFFERENCE]
     slower = [version.name for version in others if (version.speedup or 1.0) <= 1 / CLEAR_DIFFERENCE]
     same = [version.name for version in others if version.name not in faster and version.name not in slower]
-    overlapping = {version.name for version in done if overlaps(version.trace)}
-    if faster and not slower and overlapping == set(faster):
-        rest = [version.name for version in done if version.name not in overlapping]
-        return [
-            f"{listed(faster)} {'overlap' if len(faster) > 1 else 'overlaps'}",
-            f"{listed(rest)} {'do' if len(rest) > 1 else 'does'} not",
-        ]
+    overlapping = [version for version in others if overlaps(version.trace)]
+    rest = [version for version in others if version not in overlapping]
+    (overlapping if overlaps(base.trace) else rest).append(base)
+    if overlapping and rest:
+        slowest = max(version.wall_s or 0.0 for version in overlapping)
+        if all((version.wall_s or 0.0) >= CLEAR_DIFFERENCE * slowest for version in rest):
+            together, apart = [version.name for version in overlapping], [version.name for version in rest]
+            return [
+                f"{listed(together)} {_verb(together, 'overlap', 'overlaps')}",
+                f"{listed(apart)} {_verb(apart, 'do', 'does')} not",
+            ]
     clauses = []
     if faster:
         clauses.append(f"{listed(faster)} {_verb(faster, 'finish', 'finishes')} sooner than {base.name}")
@@ -110,14 +117,16 @@ def _clauses(base: Version, others: Sequence[Version], done: Sequence[Version]) 
     if same and (faster or slower):
         clauses.append(f"{listed(same)} {_verb(same, 'take', 'takes')} as long")
     elif same:
-        count = len(done)
-        named = listed([version.name for version in done]) if count <= 3 else f"all {number(count)} versions"
+        count = len(others) + 1
+        named = listed([base.name, *same]) if count <= 3 else f"all {number(count)} versions"
         clauses.append(f"{named} take the same time")
     return clauses
 
 
 def _verb(names: Sequence[str], several: str, one: str) -> str:
-    return several if len(names) > 1 else one
+    """Return the form of the verb: a version called "threads" or "processes" is a plural, too."""
+    is_plural = len(names) > 1 or (names[0].endswith("s") and not names[0].endswith(("ss", "us", "is")))
+    return several if is_plural else one
 
 
 def _subtitle(
@@ -130,9 +139,10 @@ def _subtitle(
         if overlaps(fastest.trace):
             panel = panels[[version.name for version in versions].index(fastest.name)]
             reason = f": {_reason(fastest, panel)}"
-        return f"{fastest.name} finishes {speedup:.1f}× sooner than {base.name}{reason}"
+        verb = _verb([fastest.name], "finish", "finishes")
+        return f"{fastest.name} {verb} {speedup:.1f}× sooner than {base.name}{reason}"
     if slowdown >= CLEAR_DIFFERENCE:
-        return f"{slowest.name} takes {slowdown:.1f}× as long as {base.name}"
+        return f"{slowest.name} {_verb([slowest.name], 'take', 'takes')} {slowdown:.1f}× as long as {base.name}"
     times = sorted(version.wall_s or 0.0 for version in (base, *others))
     return f"{times[0]:.2f} s to {times[-1]:.2f} s: a difference under 10 %"
 
@@ -148,7 +158,7 @@ def _reason(version: Version, panel: Panel | None) -> str:
     if spent["waiting"] >= _MOSTLY * total:
         what = f"{many} waits at the same time"
     elif spent["running"] + spent["blocking"] >= _MOSTLY * total:
-        what = f"{many} running at the same time"
+        what = f"{many} at work at the same time"
     else:
         what = f"up to {many} in progress at the same time"
     processes, threads = _hosts(panel)

@@ -20,6 +20,7 @@ BarState = Literal["running", "waiting", "ready", "blocking", "starting"]
 
 MOST_ROWS = 24
 _NEXT_TO_NOTHING = 0.05  # of a lifetime: less work than this, and the rest was a wait for other rows
+_RUNNING = 2 / 3  # of a stretch without a recorded wait: with less CPU time it was not one run
 _HANDED_OVER = ("thread", "process", "job")
 _SHORT_NS = 1_000_000  # between two waits: below it the CPU's share is not worth asking
 
@@ -53,6 +54,7 @@ class Row:
     bars: tuple[Bar, ...]
     units: tuple[Unit, ...]
     thread: Thread | None = None
+    is_task: bool = False
 
     @property
     def start_ns(self) -> int:
@@ -90,7 +92,7 @@ def panel(trace: Trace, names: Set[str] = frozenset(), most: int = MOST_ROWS) ->
     rows = [*_call_rows(trace, names, users=True), *_task_rows(trace, names, users=True)]
     if not rows:
         rows = [*_call_rows(trace, names, users=False), *_task_rows(trace, names, users=False)]
-    rows = _with_starts(trace, rows)
+    rows = _with_starts(trace, _worth_seeing(trace, rows))
     if len(rows) <= most:
         return Panel(tuple(rows), tuple(rows), None, is_packed=False)
     lanes, note = _packed(rows, most)
@@ -191,9 +193,13 @@ def _call_bars(call: Call, own: list[Interval], work: list[Interval], cpu_ns: in
     rest = subtract(work, blocked)
     # A call that holds its thread long but used little CPU stood somewhere that is not recorded: a socket, a lock.
     long_ns = length(interval for interval in rest if interval[1] - interval[0] >= _SHORT_NS)
-    waits = call.outcome != "unfinished" and 2 * cpu_ns < long_ns
+    # One of several threads that compete for the interpreter looks the same: its share of the CPU is told.
+    waits = call.outcome != "unfinished" and cpu_ns < _RUNNING * long_ns
     for start, end in rest:
-        bars.append(Bar("waiting" if waits and end - start >= _SHORT_NS else "running", start, end))
+        if waits and end - start >= _SHORT_NS:
+            bars.append(Bar("waiting", start, end, f"CPU {cpu_ns / long_ns:.0%}".replace("%", " %")))
+        else:
+            bars.append(Bar("running", start, end))
     if work:  # else the whole call is a wait for other rows, and those show it
         joined = subtract(subtract(own, work), blocked)
         bars.extend(Bar("waiting", start, end) for start, end in joined if end - start >= _SHORT_NS)
@@ -221,7 +227,9 @@ def _task_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
         if name not in names and inner.get(task):
             units = inner[task]
             label = f"{label}  {_joined(unit.name for unit in units)}"
-        rows.append(Row(label, tuple(_task_bars(task)), tuple(units), task.loop.thread if task.loop else None))
+        rows.append(
+            Row(label, tuple(_task_bars(task)), tuple(units), task.loop.thread if task.loop else None, is_task=True)
+        )
     return rows
 
 
@@ -280,6 +288,13 @@ def _with_starts(trace: Trace, rows: list[Row]) -> list[Row]:
         if start_ns < row.start_ns:
             result[index] = replace(row, bars=(Bar("starting", start_ns, row.start_ns), *row.bars))
     return result
+
+
+def _worth_seeing(trace: Trace, rows: list[Row]) -> list[Row]:
+    """Leave out threads whose calls together would hardly fill a pixel, such as a `main` that only starts others."""
+    least_ns = (trace.end_ns - trace.start_ns) / 500
+    kept = [row for row in rows if row.is_task or sum(bar.end_ns - bar.start_ns for bar in row.bars) >= least_ns]
+    return kept or rows
 
 
 def _packed(rows: list[Row], most: int) -> tuple[tuple[Row, ...], str]:

@@ -10,6 +10,7 @@ from asynctrace.analysis.progress import peak_and_mean
 from asynctrace.model.trace import Trace
 
 CLEAR_DIFFERENCE = 1.1  # a smaller factor between two times is called no difference
+_SAME = 1.015  # below it not even a percentage is worth telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,14 @@ def _speedup(base: Version, version: Version) -> float | None:
 
 
 def speedup_text(version: Version, baseline: str) -> str:
-    """Return how a version's time stands to the baseline's: "3.0× faster", "1.4× slower", "as fast", "baseline"."""
+    """Return how a time stands to the baseline's: "3.0× faster", "1.4× slower", "4 % faster", "as fast", "baseline"."""
     if version.name == baseline:
         return "baseline"
     if version.speedup is None:
         return ""
     faster = version.speedup >= 1
     factor = version.speedup if faster else 1 / version.speedup
-    if f"{factor:.1f}" == "1.0":
-        return "as fast"
-    return f"{factor:.1f}× {'faster' if faster else 'slower'}"
+    word = "faster" if faster else "slower"
+    if factor < CLEAR_DIFFERENCE:
+        return f"{(factor - 1) * 100:.0f} % {word}" if factor >= _SAME else "as fast"
+    return f"{factor:.1f}× {word}"

@@ -1,0 +1,143 @@
+"""Draw the rows of one version's panel."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+
+from asynctrace.analysis.comparison_rows import Bar, BarState, Row
+from asynctrace.charts.style import (
+    BAR_HEIGHT,
+    draw_bar_texts,
+    draw_bars,
+    draw_end_marks,
+    draw_running,
+    points_to_x,
+    shortened,
+)
+
+_PIXEL_POINTS = 0.72  # of a screen
+
+
+def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, height: float = BAR_HEIGHT) -> set[str]:
+    """Draw `rows` from the top, row i in the middle of [i, i + 1).
+
+    Args:
+        ax: Where; its limits and place are set.
+        rows: Of one version.
+        start_ns: The time at x = 0.
+        scale: How wide a second is, in x data units.
+        height: Of a bar, in rows.
+
+    Returns:
+        The states and outcomes that can be seen, for the legend.
+    """
+
+    def x(time_ns: int) -> float:
+        return (time_ns - start_ns) / 1e9 * scale
+
+    pixel_ns = max(1, round(points_to_x(ax, _PIXEL_POINTS) / scale * 1e9))
+    bars: dict[BarState, list[tuple[float, float, float]]] = defaultdict(list)
+    within: list[tuple[float, float]] = []
+    texts: list[tuple[float, float, float, Sequence[str]]] = []
+    ends: list[tuple[float, float, str]] = []
+    cuts: list[tuple[float, float]] = []
+    for index, row in enumerate(rows):
+        middle = index + 0.5
+        begins = sorted(unit.start_ns for unit in row.units)
+        visible = _joined(_visible(row.bars, pixel_ns), begins, pixel_ns)
+        cuts.extend(
+            (x(bar.start_ns), middle)
+            for before, bar in pairwise(visible)
+            if before.state == "running" and _is_cut(bar, begins, pixel_ns)
+        )
+        for bar in visible:
+            bars[bar.state].append((x(bar.start_ns), x(bar.end_ns), middle))
+            if bar.state == "running":
+                within.append((x(row.start_ns), x(row.end_ns)))
+            if bar.text and bar.state == "waiting":
+                texts.append((x(bar.start_ns), x(bar.end_ns), middle, shortened(bar.text)))
+        ends.extend((x(unit.end_ns), middle, unit.outcome) for unit in row.units)
+    for state, found in bars.items():
+        if state == "running":
+            draw_running(ax, found, within, height=height)
+        else:
+            draw_bars(ax, state, found, height=height)
+    # One call after the other without a wait between them would look like one long call.
+    ax.vlines(
+        [place for place, _ in cuts],
+        [middle - height / 2 for _, middle in cuts],
+        [middle + height / 2 for _, middle in cuts],
+        color="white",
+        linewidth=1.2,
+        zorder=2.35,
+    )
+    if height * _row_points(ax) >= 11:  # lower than that, and a text would stick out of its bar
+        draw_bar_texts(ax, texts)
+    return {*bars, *draw_end_marks(ax, ends)}
+
+
+def _row_points(ax: Axes) -> float:
+    low, high = ax.get_ylim()
+    figure = ax.get_figure(root=False)
+    assert figure is not None
+    return float(ax.get_window_extent().height * 72 / figure.dpi / abs(low - high))
+
+
+def _visible(bars: Sequence[Bar], pixel_ns: int) -> list[Bar]:
+    """Return `bars` with neighbours that share a pixel made one, of the state that fills most of it.
+
+    A running sliver alone stays, since every step is to be seen; any other state has to fill half of the pixel.
+    """
+    result: list[Bar] = []
+    crowd: list[Bar] = []
+    for bar in bars:
+        if crowd and bar.end_ns - crowd[0].start_ns > pixel_ns:
+            result.extend(_as_one(crowd, pixel_ns))
+            crowd = []
+        if bar.end_ns - bar.start_ns > pixel_ns:
+            result.append(bar)
+        else:
+            crowd.append(bar)
+    result.extend(_as_one(crowd, pixel_ns))
+    return result
+
+
+def _as_one(crowd: list[Bar], pixel_ns: int) -> list[Bar]:
+    spent: dict[BarState, int] = defaultdict(int)
+    for bar in crowd:
+        spent[bar.state] += bar.end_ns - bar.start_ns
+    large = {state: time_ns for state, time_ns in spent.items() if 2 * time_ns >= pixel_ns}
+    if large:
+        return [Bar(max(large, key=lambda state: large[state]), crowd[0].start_ns, crowd[-1].end_ns)]
+    return [bar for bar in crowd if bar.state == "running"][:1]
+
+
+def _joined(bars: Sequence[Bar], begins: Sequence[int], pixel_ns: int) -> list[Bar]:
+    """Return `bars` with running ones that touch made one, except where a piece of work begins."""
+    result: list[Bar] = []
+    for bar in bars:
+        last = result[-1] if result else None
+        if (
+            last is not None
+            and last.state == bar.state == "running"
+            and bar.start_ns - last.end_ns < pixel_ns
+            and not _is_cut(bar, begins, pixel_ns)
+        ):
+            result[-1] = replace(last, end_ns=bar.end_ns)
+        else:
+            result.append(bar)
+    return result
+
+
+def _is_cut(bar: Bar, begins: Sequence[int], pixel_ns: int) -> bool:
+    """Return whether a piece of work begins with `bar`, a running one wide enough to see that."""
+    if bar.state != "running" or bar.end_ns - bar.start_ns < 4 * pixel_ns:
+        return False
+    index = bisect_left(begins, bar.start_ns - pixel_ns)
+    return index < len(begins) and begins[index] <= bar.start_ns + pixel_ns
