@@ -8,12 +8,15 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from asynctrace.analysis.intervals import length, merged
 from asynctrace.analysis.row_names import short_name, thread_name, worker_names
 from asynctrace.analysis.stretches import Stretch, call_stretches, calls_at_work, strongest, task_stretches
 from asynctrace.model.trace import Call, Process, Task, Trace
 
 MOST_ROWS = 60
 MOST_LANES = 12  # of one group: more of the same thing tell nothing new
+
+_NEXT_TO_NOTHING = 0.05  # of a thread's calls: less work than this, and the rest was a wait for other rows
 
 RowKind = Literal["task", "lane", "folded", "thread"]
 
@@ -48,7 +51,7 @@ def gantt_rows(trace: Trace, *, most: int = MOST_ROWS) -> list[Row]:
     shown = [task for task in tasks if task.is_user] or tasks  # only library tasks: then they are the subject
     visible = set(shown)
     library = [task for task in tasks if task not in visible]
-    threads = _thread_rows(trace)
+    threads = _thread_rows(trace, has_tasks=bool(shown))
     last = [_folded(f"library: {_number(len(library), 'task')}", library)] if library else []
     if len(shown) + len(threads) + len(last) <= most:
         return [*_single_rows(shown), *threads, *last]
@@ -60,7 +63,7 @@ def gantt_rows(trace: Trace, *, most: int = MOST_ROWS) -> list[Row]:
 
 
 def task_labels(tasks: Iterable[Task]) -> dict[Task, str]:
-    """Return the label of each of `tasks`, numbered ("count #1") where it occurs several times."""
+    """Return the label of each of `tasks`, numbered in their order ("count #1") where it occurs several times."""
     tasks = list(tasks)
     total = Counter(short_name(task.label) for task in tasks)
     seen: Counter[str] = Counter()
@@ -79,7 +82,8 @@ def place_of(file: str, line: int) -> str:
 
 
 def _single_rows(tasks: Sequence[Task]) -> list[Row]:
-    labels = task_labels(tasks)
+    tree = _tree(tasks, lambda task: task)
+    labels = task_labels(group[0] for _, group in tree)
     return [
         Row(
             "task",
@@ -90,7 +94,7 @@ def _single_rows(tasks: Sequence[Task]) -> list[Row]:
             tuple(task_stretches(group[0])),
             ends=_ends(group),
         )
-        for depth, group in _tree(tasks, lambda task: task)
+        for depth, group in tree
     ]
 
 
@@ -123,7 +127,7 @@ def _lanes_of(group: Sequence[Task], depth: int, share: int) -> list[Row]:
                 "task", short_name(first.label), place, depth, (first,), tuple(task_stretches(first)), ends=_ends(group)
             ),
         ]
-    label = f"{short_name(first.label)} ×{len(group)}"
+    label = f"{short_name(first.label)} ×{len(group):,}"
     if share == 1 and _width(group) > 1:
         return [replace(_folded(label, group), place=place, depth=depth)]
     lanes, rest = packed(group, share)
@@ -142,7 +146,7 @@ def _lanes_of(group: Sequence[Task], depth: int, share: int) -> list[Row]:
         for index, lane in enumerate(lanes)
     ]
     if rest:
-        rows.append(replace(_folded(f"{_number(len(lanes), 'lane')}; {len(rest)} more folded", rest), depth=depth))
+        rows.append(replace(_folded(f"{_number(len(lanes), 'lane')}; {len(rest):,} more folded", rest), depth=depth))
     return rows
 
 
@@ -222,14 +226,18 @@ def _leads_to(above: dict[Hashable, Hashable | None], start: Hashable | None, ta
     return False
 
 
-def _thread_rows(trace: Trace) -> list[Row]:
+def _thread_rows(trace: Trace, *, has_tasks: bool) -> list[Row]:
     stretches = call_stretches(trace)
+    is_alone = not has_tasks and len(stretches) == 1
     calls = calls_at_work(trace)
     workers = worker_names(trace)
     threads_of: Counter[Process] = Counter(thread.process for thread in stretches)
     rows: list[Row] = []
     for thread, found in stretches.items():
         made = calls[thread]
+        lived = merged((call.started_ns, call.end_ns) for call in made)
+        if not is_alone and length((one.start_ns, one.end_ns) for one in found) < _NEXT_TO_NOTHING * length(lived):
+            continue
         names = list(dict.fromkeys(short_name(call.name) for call in made))
         worker = workers.get(thread.process)
         label = worker or thread_name(thread)

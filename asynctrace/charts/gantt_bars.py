@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -34,11 +33,11 @@ from asynctrace.charts.style import (
     points_to_x,
     shortened,
 )
-from asynctrace.model.trace import Task
+from asynctrace.model.trace import StateKind, Task
 
 FOLDED_HEIGHT = 0.42
-SLICE_STEP = 0.62  # of a row, from one level of coroutines to the next
-SLICE_HEIGHT = 0.54
+SLICE_STEP = 0.66  # of a row, from one level of coroutines to the next
+SLICE_HEIGHT = 0.58
 _WAKE_COLOUR = "#6B6B6B"
 _MARK_POINTS = 8.0  # closer ones would hide each other
 
@@ -52,6 +51,8 @@ class RowPlaces:
     height: float
     present: set[str] = field(default_factory=set)
     extra: list[Artist] = field(default_factory=list)
+    has_mixes: bool = False
+    has_arrows: bool = False  # lines run across the bars: texts need a ground
 
     def x(self, time_ns: float) -> float:
         """Return a time as seconds since the start of the trace."""
@@ -104,8 +105,9 @@ def draw_rows(ax: Axes, rows: Sequence[Row], places: RowPlaces, blockings: Mappi
     if draw_bars(ax, "starting", starting):
         places.present.add("starting")
     _draw_mixes(ax, mixes, places)
-    draw_bar_texts(ax, _wide_enough(ax, texts))
-    draw_bar_texts(ax, _wide_enough(ax, names), color="white")
+    waiting, running = (LOOKS[state].face if places.has_arrows else None for state in ("waiting", "running"))
+    draw_bar_texts(ax, _wide_enough(ax, texts), background=waiting)
+    draw_bar_texts(ax, _wide_enough(ax, names), color="white", background=running)
     places.present |= draw_end_marks(ax, _apart(ax, ends))
 
 
@@ -134,34 +136,35 @@ def _apart(ax: Axes, ends: Iterable[tuple[float, float, str]]) -> list[tuple[flo
 
 
 def _draw_mixes(ax: Axes, mixes: Sequence[tuple[Mix, float, float]], places: RowPlaces) -> None:
-    if not mixes:
-        return
-    colours = {state: np.array(to_rgb(LOOKS[state].face)) for state in ("running", "ready", "waiting")}
-    corners = np.empty((len(mixes), 4, 2))
-    faces = np.ones((len(mixes), 3))
-    for index, (mix, middle, height) in enumerate(mixes):
+    """Draw each mix as a stack, running at the bottom."""
+    corners: dict[StateKind, list[tuple[float, float, float, float]]] = {"running": [], "ready": [], "waiting": []}
+    for mix, middle, height in mixes:
         start, end = places.x(mix.start_ns), places.x(mix.end_ns)
-        low, high = middle - height / 2, middle + height / 2
-        corners[index] = ((start, low), (start, high), (end, high), (end, low))
-        for state, share in mix.shares.items():
-            faces[index] += share * (colours[state] - 1.0)
-    # Antialiased edges of neighbours would leave white seams between them.
-    ax.add_collection(
-        PolyCollection(
-            corners,  # type: ignore[arg-type]  # an array (bars, 4, 2) is the fast path; the stub wants a list
-            facecolors=faces.clip(0, 1),
-            edgecolors="none",
-            antialiaseds=False,
-            zorder=2.15,
-        ),
-        autolim=False,
-    )
-    blend = 0.45 * colours["running"] + 0.55 * colours["waiting"]
-    places.extra.append(
-        Patch(
-            facecolor=(float(blend[0]), float(blend[1]), float(blend[2])), label="too fine to tell apart: colours mixed"
+        bottom = middle + height / 2
+        for state, found in corners.items():
+            share = mix.shares.get(state, 0.0)
+            if share:
+                found.append((start, end, bottom - share * height, bottom))
+                bottom -= share * height
+    for state, found in corners.items():
+        if not found:
+            continue
+        places.present.add(state)
+        table = np.array(found)
+        start_x, end_x, low, high = table.T
+        outline = np.stack([start_x, low, start_x, high, end_x, high, end_x, low], axis=1).reshape(-1, 4, 2)
+        # Antialiased edges of neighbours would leave white seams between them.
+        ax.add_collection(
+            PolyCollection(
+                outline,  # type: ignore[arg-type]  # an array (bars, 4, 2) is the fast path; the stub wants a list
+                facecolors=LOOKS[state].face,
+                edgecolors="none",
+                antialiaseds=False,
+                zorder=2.15,
+            ),
+            autolim=False,
         )
-    )
+    places.has_mixes = bool(mixes)
 
 
 def draw_wakes(ax: Axes, wakes: Iterable[Wake], rows: Sequence[Row], places: RowPlaces) -> None:
@@ -183,6 +186,7 @@ def draw_wakes(ax: Axes, wakes: Iterable[Wake], rows: Sequence[Row], places: Row
         lines.append([(x, begin), (x, places.middles[target] - down * (BAR_HEIGHT / 2 + 0.1))])
     if not lines:
         return
+    places.has_arrows = True
     ax.add_collection(LineCollection(lines, colors=_WAKE_COLOUR, linewidths=0.8, zorder=2.6), autolim=False)
     for marker, is_down in (("v", True), ("^", False)):
         tips = [end for begin, end in lines if (end[1] > begin[1]) == is_down]

@@ -70,7 +70,7 @@ def draw_notes(ax: Axes, strip: Axes, notes: Sequence[Note], places: RowPlaces) 
     for note in notes:
         for each in (ax, strip):
             if note.is_mark:
-                each.axvline(note.start_s, color=GREY_TEXT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=2.8)
+                each.axvline(note.start_s, color=GREY_TEXT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1.2)
             else:
                 end = max(note.end_s, note.start_s + points_to_x(ax, SLIVER_POINTS))
                 each.axvspan(note.start_s, end, facecolor=colour, alpha=0.13, linewidth=0, zorder=1.0)

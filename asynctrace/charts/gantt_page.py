@@ -1,9 +1,10 @@
-"""The page of a Gantt chart: title, strip, label columns, rows, bands, legend and footer, placed in inches."""
+"""The page of a Gantt chart: title, strip, rows, bands, legend and footer, placed in inches from the top."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from math import ceil
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,9 +14,10 @@ from asynctrace.analysis.slices import Slice, coroutine_slices
 from asynctrace.analysis.stretches import task_blockings
 from asynctrace.analysis.wakes import wakes
 from asynctrace.charts.gantt_bars import SLICE_STEP, RowPlaces, draw_rows, draw_slices, draw_wakes
+from asynctrace.charts.gantt_labels import EDGE_IN, column_of, draw_labels, tick_label
 from asynctrace.charts.gantt_notes import LINE_IN, draw_notes, notes_of
 from asynctrace.charts.gantt_strip import draw_strip
-from asynctrace.charts.gantt_text import elided, footer_lines, headline, text_width
+from asynctrace.charts.gantt_text import footer_lines, headline, text_width
 from asynctrace.charts.style import (
     FONT,
     GREY_TEXT,
@@ -25,75 +27,74 @@ from asynctrace.charts.style import (
     TITLE,
     draw_legend,
     format_time_axis,
+    legend_entries,
 )
 from asynctrace.model.trace import Task, Trace
 
 WIDTH_IN = 12.0
 ROW_IN = 0.28
 STRIP_IN = 0.9
-_EDGE_IN = 0.15
-_INDENT_POINTS = 11.0
-_DEEPEST = 8  # levels of indentation
+_TOP_IN = 0.5  # the title
+_AXIS_IN = 0.56  # tick labels and the time axis' label
+_LINE_IN = 0.18  # of the legend and the footer
+_FOOTER_CHARACTERS = 150
 _MOST_LEVELS = 6  # of nested coroutines
 _END_POINTS = 16.0  # room for an end mark right of the last bar
 _ARROW_ROWS = 20  # with more, wakes would hide the bars
 _MOST_ARROWS = 400
+_LEGEND_POINTS = 44.0  # of an entry besides its text
 
 
 def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     """Return a figure of its own for `rows`."""
     slices = coroutine_slices(trace) if coroutines else {}
     places = _places(trace, rows, slices)
-    labels = [_indent(row) + text_width(elided(row.label, 40), MEDIUM) for row in rows]
-    tags = [text_width(elided(row.place, 28), SMALL) for row in rows]
-    left_in = _EDGE_IN + max(label + (tag + 12 if tag else 0) for label, tag in zip(labels, tags, strict=True)) / 72
-    left_in = max(left_in + 0.12, 1.25)
-    axes_in = WIDTH_IN - left_in - _EDGE_IN - 0.1
-    notes = notes_of(trace, axes_in * 72, _span_s(trace) * (1 + _END_POINTS / (axes_in * 72)))
-    lines = footer_lines(trace, _own_notes(slices), 150)
-    legend_in, footer_in = 0.34, 0.17 * len(lines) + 0.12
-    notes_in = LINE_IN * max((note.line + 1 for note in notes), default=0) + (0.08 if notes else 0.0)
-    rows_in = places.height * ROW_IN
-    top_in = 0.5
-    height_in = top_in + STRIP_IN + 0.12 + notes_in + rows_in + 0.52 + legend_in + footer_in
-
-    figure = Figure(figsize=(WIDTH_IN, height_in), facecolor="white")
-
-    def place(bottom_in: float, tall_in: float) -> tuple[float, float, float, float]:
-        return left_in / WIDTH_IN, bottom_in / height_in, axes_in / WIDTH_IN, tall_in / height_in
-
-    strip = figure.add_axes(place(height_in - top_in - STRIP_IN, STRIP_IN))
-    ax = figure.add_axes(place(footer_in + legend_in + 0.52, rows_in))
+    column = column_of(rows)
+    left_in = column[0]
+    axes_in = WIDTH_IN - left_in - EDGE_IN - 0.1
+    # What the legend and the footer say depends on what was drawn, so the height is set last; widths never change.
+    figure = Figure(figsize=(WIDTH_IN, 4.0), facecolor="white")
+    box = (left_in / WIDTH_IN, 0.1, axes_in / WIDTH_IN, 0.4)
+    strip, ax = figure.add_axes(box, label="strip"), figure.add_axes(box, label="rows")
     for each in (strip, ax):
         _frame(each, trace)
-    noun = "task" if any(not task.is_internal for task in trace.tasks) else "thread"
     format_time_axis(strip, _span_s(trace), since=None)
-    draw_strip(strip, trace, noun)
+    draw_strip(strip, trace, "task" if any(not task.is_internal for task in trace.tasks) else "thread")
     _draw_body(ax, trace, rows, places, slices)
-    _draw_labels(ax, rows, places, left_in)
+    draw_labels(ax, rows, places, column)
+    left, right = ax.get_xlim()
+    notes = notes_of(trace, axes_in * 72, right - left)
     draw_notes(ax, strip, notes, places)
+
+    lines = footer_lines(trace, _own_notes(places, slices), _FOOTER_CHARACTERS)
+    entries, legend_left_in = _legend_rows(places, left_in, axes_in)
+    notes_in = LINE_IN * max((note.line + 1 for note in notes), default=0) + (0.08 if notes else 0.0)
+    rows_in = places.height * ROW_IN
+    footer_in = _LINE_IN * len(lines) + 0.1
+    legend_in = _LINE_IN * entries + 0.16
+    below_in = _AXIS_IN + legend_in + footer_in
+    height_in = _TOP_IN + STRIP_IN + 0.12 + notes_in + rows_in + below_in
+    figure.set_size_inches(WIDTH_IN, height_in)
+    x, wide = left_in / WIDTH_IN, axes_in / WIDTH_IN
+    strip.set_position((x, (height_in - _TOP_IN - STRIP_IN) / height_in, wide, STRIP_IN / height_in))
+    ax.set_position((x, below_in / height_in, wide, rows_in / height_in))
+
+    def write(text: str, y_in: float, size: float, colour: str, weight: str = "normal") -> None:
+        at = EDGE_IN / WIDTH_IN, y_in / height_in
+        figure.text(*at, text, size=size, weight=weight, family=FONT, color=colour, va="top", parse_math=False)
+
     threads = sum(row.kind == "thread" for row in rows)
-    figure.text(
-        _EDGE_IN / WIDTH_IN,
-        1 - 0.16 / height_in,
-        headline(trace, threads),
-        size=TITLE,
-        weight="bold",
-        family=FONT,
-        color=TEXT,
-        va="top",
-        parse_math=False,
-    )
+    write(headline(trace, threads), height_in - 0.16, TITLE, TEXT, "bold")
+    for index, line in enumerate(lines):
+        write(line, footer_in - 0.02 - _LINE_IN * index, SMALL, GREY_TEXT)
     draw_legend(
         ax,
         places.present,
         extra=places.extra,
-        bbox_to_anchor=(left_in / WIDTH_IN, (footer_in + legend_in - 0.04) / height_in),
+        rows=entries,
+        bbox_to_anchor=(legend_left_in / WIDTH_IN, (footer_in + legend_in) / height_in),
         bbox_transform=figure.transFigure,
     )
-    for index, line in enumerate(lines):
-        y = (footer_in - 0.17 * index - 0.04) / height_in
-        figure.text(_EDGE_IN / WIDTH_IN, y, line, size=SMALL, family=FONT, color=GREY_TEXT, va="top", parse_math=False)
     return figure
 
 
@@ -103,11 +104,12 @@ def draw_into(ax: Axes, trace: Trace, rows: Sequence[Row], coroutines: bool) -> 
     places = _places(trace, rows, slices)
     _frame(ax, trace)
     _draw_body(ax, trace, rows, places, slices)
-    ax.set_yticks(places.middles, [_tick(row) for row in rows], family=FONT, size=SMALL, color=TEXT, parse_math=False)
-    ax.set_title(
-        headline(trace, sum(row.kind == "thread" for row in rows)), family=FONT, size=MEDIUM, loc="left", color=TEXT
-    )
-    draw_legend(ax, places.present, extra=places.extra, loc="upper left", bbox_to_anchor=(0, -45 / _height_points(ax)))
+    ax.set_yticks(places.middles, [tick_label(row) for row in rows], family=FONT, size=SMALL, color=TEXT)
+    ax.tick_params(axis="y", length=0)
+    title = headline(trace, sum(row.kind == "thread" for row in rows))
+    ax.set_title(title, family=FONT, size=MEDIUM, loc="left", color=TEXT, parse_math=False)
+    height = max(1.0, float(ax.get_window_extent().height * 72 / ax.figure.dpi))
+    draw_legend(ax, places.present, extra=places.extra, bbox_to_anchor=(0, -42 / height))
     figure = ax.figure
     while not isinstance(figure, Figure):
         figure = figure.figure
@@ -141,67 +143,38 @@ def _draw_body(ax: Axes, trace: Trace, rows: Sequence[Row], places: RowPlaces, s
     for top, bottom in list(zip(tops, [*tops[1:], places.height], strict=True))[1::2]:
         # Every other row is shaded, to lead the eye from the label to its bars.
         ax.axhspan(top, bottom, color="#F5F5F5", linewidth=0, zorder=0)
+    found = wakes(trace) if len(rows) <= _ARROW_ROWS else []
+    if len(found) <= _MOST_ARROWS:
+        draw_wakes(ax, found, rows, places)
     draw_rows(ax, rows, places, task_blockings(trace))
     if slices:
         draw_slices(ax, slices, rows, places, _MOST_LEVELS)
-    if len(rows) <= _ARROW_ROWS:
-        found = wakes(trace)
-        if len(found) <= _MOST_ARROWS:
-            draw_wakes(ax, found, rows, places)
 
 
-def _draw_labels(ax: Axes, rows: Sequence[Row], places: RowPlaces, left_in: float) -> None:
-    """Write the labels in a column from the page's edge, indented, and their places right-aligned at the axis."""
-    for row, middle in zip(rows, places.middles, strict=True):
-        is_note = row.kind == "folded" or (row.kind == "lane" and not row.label)
-        ax.annotate(
-            elided(row.label, 40),
-            (0, middle),
-            xycoords=("axes fraction", "data"),
-            xytext=(_indent(row) - (left_in - _EDGE_IN) * 72, 0),
-            textcoords="offset points",
-            va="center_baseline",
-            size=MEDIUM,
-            family=FONT,
-            color=GREY_TEXT if is_note else TEXT,
-            parse_math=False,
-            annotation_clip=False,
-        )
-        if row.place:
-            ax.annotate(
-                elided(row.place, 28),
-                (0, middle),
-                xycoords=("axes fraction", "data"),
-                xytext=(-7, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center_baseline",
-                size=SMALL,
-                family=FONT,
-                color=GREY_TEXT,
-                parse_math=False,
-                annotation_clip=False,
-            )
-
-
-def _indent(row: Row) -> float:
-    return _INDENT_POINTS * min(row.depth, _DEEPEST)
-
-
-def _tick(row: Row) -> str:
-    return "  ".join(part for part in (elided(row.label, 40), elided(row.place, 28)) if part)
+def _legend_rows(places: RowPlaces, left_in: float, axes_in: float) -> tuple[int, float]:
+    """Return in how many rows the legend fits, and where it begins: at the axis if it can, else at the page's edge."""
+    entries = [*legend_entries(places.present), *places.extra]
+    widths = [_LEGEND_POINTS + text_width(str(entry.get_label()), SMALL) for entry in entries]
+    if sum(widths) <= axes_in * 72:
+        return 1, left_in
+    page = (WIDTH_IN - 2 * EDGE_IN) * 72
+    count = 1
+    while count < len(widths) and max(widths) * ceil(len(widths) / count) > page and sum(widths) > page:
+        count += 1
+    return count, EDGE_IN
 
 
 def _span_s(trace: Trace) -> float:
     return max(trace.end_ns - trace.start_ns, 1000) / 1e9
 
 
-def _height_points(ax: Axes) -> float:
-    return max(1.0, float(ax.get_window_extent().height * 72 / ax.figure.dpi))
-
-
-def _own_notes(slices: dict[Task, list[Slice]]) -> tuple[str, ...]:
+def _own_notes(places: RowPlaces, slices: dict[Task, list[Slice]]) -> tuple[str, ...]:
+    notes: list[str] = []
+    if places.has_mixes:
+        notes.append(
+            "Where states change too fast to draw one by one, the height of a colour is its share of the time."
+        )
     deepest = max((piece.level + 1 for pieces in slices.values() for piece in pieces), default=0)
-    if deepest <= _MOST_LEVELS:
-        return ()
-    return (f"Coroutines nest {deepest} levels deep here; {_MOST_LEVELS} are drawn.",)
+    if deepest > _MOST_LEVELS:
+        notes.append(f"Coroutines nest {deepest} levels deep here; {_MOST_LEVELS} are drawn.")
+    return tuple(notes)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from asynctrace.analysis.counts import Counts, state_counts
 from asynctrace.charts.gantt_text import counted, text_width
-from asynctrace.charts.style import FONT, GREY_TEXT, LOOKS, SMALL, TEXT, points_to_x
+from asynctrace.charts.style import FONT, GREY_TEXT, LOOKS, SMALL, TEXT, StateName, points_to_x
 from asynctrace.model.trace import Trace
 
+Numbers = npt.NDArray[np.float64]
+
+_STATES: tuple[StateName, ...] = ("running", "ready", "waiting")
 _MOST_STEPS = 2000  # more cannot be told apart in the width of the picture
 
 
@@ -26,18 +29,12 @@ def draw_strip(ax: Axes, trace: Trace, noun: str) -> None:
     """
     staircase = state_counts(trace)
     peak = max(staircase, key=lambda counts: counts.total)
-    drawn = thinned(staircase, trace.end_ns)
-    times = [(counts.time_ns - trace.start_ns) / 1e9 for counts in drawn]
-    times.append((trace.end_ns - trace.start_ns) / 1e9)
-    running = _closed([counts.running for counts in drawn])
-    ready = _closed([counts.running + counts.ready for counts in drawn])
-    total = _closed([counts.total for counts in drawn])
-    for state, low, high in (
-        ("running", [0] * len(times), running),
-        ("ready", running, ready),
-        ("waiting", ready, total),
-    ):
-        look = LOOKS[state]  # type: ignore[index]  # the three names above are keys
+    edges, means, highest = thinned(staircase, trace.end_ns)
+    times = (edges - trace.start_ns) / 1e9
+    low = np.zeros(len(times))
+    for state, mean in zip(_STATES, means, strict=True):
+        look = LOOKS[state]
+        high = low + _closed(mean)
         ax.fill_between(
             times,
             low,
@@ -49,12 +46,12 @@ def draw_strip(ax: Axes, trace: Trace, noun: str) -> None:
             linewidth=0.0,
             zorder=look.zorder,
         )
+        low = high
+    total = _closed(highest)
     ax.plot(times, total, drawstyle="steps-post", color=LOOKS["waiting"].edge, linewidth=0.9, zorder=2.5)
     ax.set_ylim(0, max(1, peak.total) * 1.5)
     _label_peak(ax, (peak.time_ns - trace.start_ns) / 1e9, peak.total, noun)
-    ax.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True, min_n_ticks=1))
-    ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= peak.total and tick == int(tick)])
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.set_yticks([0, peak.total], ["0", f"{peak.total:,}"], family=FONT)
     ax.tick_params(axis="y", labelsize=SMALL, labelcolor=TEXT, color=TEXT)
     ax.annotate(
         f"{noun}s at\na time",
@@ -70,24 +67,35 @@ def draw_strip(ax: Axes, trace: Trace, noun: str) -> None:
     )
 
 
-def thinned(staircase: Sequence[Counts], end_ns: int, most: int = _MOST_STEPS) -> list[Counts]:
-    """Return at most `most` steps of `staircase`: of each equal stretch of time the one with the highest total."""
+def thinned(staircase: Sequence[Counts], end_ns: int, most: int = _MOST_STEPS) -> tuple[Numbers, Numbers, Numbers]:
+    """Return `staircase` with at most `most` steps.
+
+    Args:
+        staircase: From the start of the trace on.
+        end_ns: Where it ends.
+        most: A longer one is cut into this many equal stretches.
+
+    Returns:
+        The edges of the steps in nanoseconds, one more than there are steps; the mean of each state (rows: running,
+        ready, waiting) in each step; the highest total in each step.
+    """
+    times = np.array([*(counts.time_ns for counts in staircase), max(end_ns, staircase[-1].time_ns + 1)], dtype=float)
+    values = np.array([(counts.running, counts.ready, counts.waiting) for counts in staircase], dtype=float).T
+    totals = values.sum(axis=0)
     if len(staircase) <= most:
-        return list(staircase)
-    start_ns = staircase[0].time_ns
-    width = max(1.0, (end_ns - start_ns) / most)
-    times = [counts.time_ns for counts in staircase]
-    result: list[Counts] = []
-    for index in range(most):
-        first = bisect_right(times, start_ns + index * width) - 1  # what held when the stretch began counts too
-        last = bisect_right(times, start_ns + (index + 1) * width)
-        highest = max(staircase[first : max(last, first + 1)], key=lambda counts: counts.total)
-        result.append(Counts(round(start_ns + index * width), highest.running, highest.ready, highest.waiting))
-    return result
+        return times, values, totals
+    edges = np.linspace(times[0], times[-1], most + 1)
+    areas = np.concatenate([np.zeros((3, 1)), np.cumsum(values * np.diff(times), axis=1)], axis=1)
+    means = np.stack([np.diff(np.interp(edges, times, area)) for area in areas]) / (edges[1] - edges[0])
+    # What held when a stretch began counts for it too.
+    first = np.searchsorted(times, edges[:-1], side="right") - 1
+    last = np.maximum(np.searchsorted(times, edges[1:], side="left"), first + 1)
+    highest = np.array([totals[begin:end].max() for begin, end in zip(first, last, strict=True)])
+    return edges, means, highest
 
 
-def _closed(values: list[int]) -> list[int]:
-    return [*values, values[-1]]
+def _closed(values: Numbers) -> Numbers:
+    return np.append(values, values[-1])
 
 
 def _label_peak(ax: Axes, x: float, peak: int, noun: str) -> None:

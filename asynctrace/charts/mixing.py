@@ -1,7 +1,8 @@
-"""What is too fine to draw: stretches narrower than a sliver become mixes of the states' colours.
+"""What is too fine to draw: stretches narrower than a sliver become mixes, in which height is the share of the time.
 
 Drawn one by one, with a least width for running, a thousand short steps would look like one long one. A mix shows the
-share that each state had, and costs no more than the width of the picture, however long the trace.
+share that each state had, stacked as in the strip above the rows, and costs no more than the width of the picture,
+however long the trace.
 """
 
 from __future__ import annotations

@@ -195,14 +195,18 @@ def draw_legend(
     *,
     names: dict[str, str] | None = None,
     extra: Sequence[Artist] = (),
+    rows: int = 1,
     **options: Any,
 ) -> Legend | None:
     """Draw a flat legend of what is present, and of `extra`; `options` go to `Axes.legend`. None when nothing is."""
     handles = [*legend_entries(present, names), *extra]
     if not handles:
         return None
+    columns = -(-len(handles) // rows)
+    # matplotlib fills column by column; people read row by row.
+    handles = [handle for column in range(columns) for handle in handles[column::columns]]
     settings: dict[str, Any] = {
-        "ncols": len(handles),
+        "ncols": columns,
         "frameon": False,
         "loc": "upper left",
         "borderaxespad": 0.0,
@@ -227,9 +231,17 @@ def shortened(text: str, least: int = 12) -> list[str]:
 
 
 def draw_bar_texts(
-    ax: Axes, texts: Iterable[tuple[float, float, float, Sequence[str]]], size: float = SMALL, color: str = TEXT
+    ax: Axes,
+    texts: Iterable[tuple[float, float, float, Sequence[str]]],
+    size: float = SMALL,
+    color: str = TEXT,
+    background: str | None = None,
 ) -> None:
-    """Write, in the middle of each (start, end, y, candidates), the first candidate that fits; nothing if none does."""
+    """Write, in the middle of each (start, end, y, candidates), the first candidate that fits; nothing if none does.
+
+    `background` is the colour of a ground under the text, where lines run across the bars.
+    """
+    ground = {"facecolor": background, "edgecolor": "none", "pad": 0.8} if background else None
     for start, end, middle, candidates in texts:
         text = fitting_text(ax, end - start, candidates, size)
         if text is not None:
@@ -244,6 +256,7 @@ def draw_bar_texts(
                 va="center_baseline",
                 zorder=3.0,
                 parse_math=False,
+                bbox=ground,
             )
 
 
