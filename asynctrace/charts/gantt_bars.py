@@ -164,7 +164,32 @@ def _draw_mixes(ax: Axes, mixes: Sequence[tuple[Mix, float, float]], places: Row
             ),
             autolim=False,
         )
-    places.has_mixes = bool(mixes)
+    if mixes:
+        places.has_mixes = True
+        # Round each crowded place: the fill of waiting alone is too faint on white.
+        boxes: list[list[float]] = []
+        for mix, middle, height in mixes:
+            start, end = places.x(mix.start_ns), places.x(mix.end_ns)
+            if boxes and boxes[-1][2:] == [middle, height] and start - boxes[-1][1] < (end - start) / 2:
+                boxes[-1][1] = end
+            else:
+                boxes.append([start, end, middle, height])
+        corners_of = [
+            [
+                (start, middle - height / 2),
+                (start, middle + height / 2),
+                (end, middle + height / 2),
+                (end, middle - height / 2),
+            ]
+            for start, end, middle, height in boxes
+        ]
+        edge = LOOKS["waiting"]
+        ax.add_collection(
+            PolyCollection(
+                corners_of, facecolors="none", edgecolors=edge.edge, linewidths=edge.edge_points, zorder=2.16
+            ),
+            autolim=False,
+        )
 
 
 def draw_wakes(ax: Axes, wakes: Iterable[Wake], rows: Sequence[Row], places: RowPlaces) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from asynctrace.analysis.stretches import Stretch
 from asynctrace.model.trace import StateKind
 
-_FEWEST = 4  # fewer fine stretches side by side are drawn as they are
-_LEAST_RUNNING = 0.15  # of a mix that has any running: else a busy loop's many short steps would not show at all
+_FEWEST = 8  # fewer fine stretches side by side are drawn as they are
+_NARROWEST = 4  # bins: so are those that take less room
+_LEAST_RUNNING = 0.1  # of a mix that has any running: else a busy loop's many short steps would not show at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def unmixed(stretches: Sequence[Stretch], finest_ns: float) -> tuple[list[Stretc
 
 
 def _settle(crowd: list[Stretch], finest_ns: float, plain: list[Stretch], mixes: list[Mix]) -> None:
-    if len(crowd) < _FEWEST or crowd[-1].end_ns - crowd[0].start_ns < finest_ns:
+    if len(crowd) < _FEWEST or crowd[-1].end_ns - crowd[0].start_ns < _NARROWEST * finest_ns:
         plain += crowd
         return
     start, end = crowd[0].start_ns, crowd[-1].end_ns
