@@ -168,6 +168,7 @@ class Part:
     end_ns: int
     wall_ns: int
     cpu_ns: int
+    program: str  # the name of the script, for titles
     sees_coroutines: bool  # whether the coroutine probe saw every coroutine in scope, not only tasks and decorated ones
     threads: dict[int, ThreadInfo] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)  # task id -> its name

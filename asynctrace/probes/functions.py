@@ -1,21 +1,48 @@
-"""Plain functions: those of a script without a decorator, and the decorated ones where `sys.monitoring` reports them."""
+"""Plain functions: those of a script without a decorator, and the decorated ones where `sys.monitoring` reports them.
+
+On 3.12+ the monitoring probe calls `started` and `finished`; on 3.11 a profile function does, see `profiling.py`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import CodeType, FrameType
 
+from asynctrace.events import CALL_FUNCTION, CALL_TRACED, FUNCTION_DROPPED
+from asynctrace import clock
+from asynctrace.probes.calls import OpenCall, close_call, is_target_of, open_call
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.profiling import NEEDS_PROFILING, Profiling
 from asynctrace.recorder import Recorder
+from asynctrace.recorder.places import is_user_file
+from asynctrace.recorder.reference import traced_codes
+
+MOST_CALLS = 1_000  # of one undecorated function
+
+_PLAIN = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS  # a class body or a module has neither
+_NOT_PLAIN = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+
+class Function:
+    """One code object that was seen, and whether its calls are recorded."""
+
+    __slots__ = ("code", "count", "is_wanted", "kind", "open", "site")
+
+    def __init__(self, code: CodeType, kind: int, site: int) -> None:
+        self.code = code  # kept so that its address stays its own
+        self.kind = kind
+        self.site = site  # 0: not recorded
+        self.is_wanted = bool(site)
+        self.count = 0
+        self.open = 0
 
 
 class FunctionProbe:
     """Records calls of plain functions.
 
-    On 3.12+ the monitoring probe calls `started` and `finished`; on 3.11 `install` sets a profile function.
-
     Args:
-        recorder: Where the calls go; the attribute is None after `remove` and may be set (`restart`) in a forked child.
+        recorder: Where the calls go; the attribute is None after `remove`.
         guard: What a failing hook is told to.
         functions: Whether a script's own undecorated functions are recorded.
         in_scope: Tells by a file's path whether its functions are in scope (--include, --exclude); None: all are.
@@ -23,25 +50,95 @@ class FunctionProbe:
 
     def __init__(
         self, recorder: Recorder, guard: Guard, functions: bool, in_scope: Callable[[str], bool] | None = None
-    ) -> None: ...
+    ) -> None:
+        self.recorder: Recorder | None = recorder
+        self.guard = guard
+        self._functions = functions
+        self._in_scope = in_scope
+        self.known: dict[int, Function] = {}  # by the code's address: codes compare by content
+        self.opened: dict[int, tuple[OpenCall | None, Function]] = {}  # by the frame's address
+        self._profiling = Profiling(self) if NEEDS_PROFILING and functions else None
 
     def wants(self, code: CodeType) -> bool:
         """Tell whether calls of this code are recorded (as of now: one that was dropped is not)."""
-        return False
+        return (self.known.get(id(code)) or self.meet(code)).is_wanted
 
     def started(self, code: CodeType, frame: FrameType) -> bool:
         """Record that a call starts; return whether further starts of this code are wanted (else: DISABLE)."""
-        return False
+        recorder = self.recorder
+        function = self.known.get(id(code)) or self.meet(code)
+        if recorder is None or not function.is_wanted:
+            return False
+        if is_target_of(recorder.local.state, code):  # a thread's target, a job: recorded as that
+            function.open += 1
+            self.opened[id(frame)] = None, function
+            return True
+        if function.kind == CALL_FUNCTION:
+            if function.count >= MOST_CALLS:
+                function.is_wanted = False
+                state = recorder.local.state
+                recorder.append((clock.now_ns(), state.id, FUNCTION_DROPPED, 0, 0, function.site, 0))
+                return False
+            function.count += 1
+        function.open += 1
+        self.opened[id(frame)] = open_call(recorder, function.kind, function.site), function
+        return True
 
-    def finished(self, code: CodeType, frame: FrameType, error: BaseException | None = None) -> bool:
-        """Record that a call ends; return whether further ends of this code are wanted (else: DISABLE)."""
-        return False
+    def finished(
+        self, code: CodeType, frame: FrameType, error: BaseException | None = None, is_raised: bool = False
+    ) -> bool:
+        """Record that a call ends; return whether further ends of this code are wanted (else: DISABLE).
+
+        `is_raised` tells, where the exception is not known, that there was one.
+        """
+        opened = self.opened.pop(id(frame), None)
+        if opened is None:
+            return self.recorder is not None and (self.known.get(id(code)) or self.meet(code)).is_wanted
+        call, function = opened
+        function.open -= 1
+        if call is not None:
+            close_call(call, error, is_raised)
+        return function.is_wanted or function.open > 0
+
+    def meet(self, code: CodeType) -> Function:
+        """Decide about a code object that was not seen before."""
+        kind = self._kind_of(code)
+        recorder = self.recorder
+        site = recorder.site(code) if kind is not None and recorder is not None else 0
+        function = Function(code, kind or 0, site)
+        if recorder is not None:
+            self.known[id(code)] = function
+        return function
+
+    def _kind_of(self, code: CodeType) -> int | None:
+        flags = code.co_flags
+        if flags & _PLAIN != _PLAIN or flags & _NOT_PLAIN:
+            return None
+        if id(code) in traced_codes:
+            # On 3.11 the decorator's wrapper records these.
+            return None if NEEDS_PROFILING else CALL_TRACED
+        name = code.co_name
+        if not self._functions or name.startswith("<") or name == "__annotate__":
+            return None
+        file = code.co_filename
+        if not is_user_file(file) or (self._in_scope is not None and not self._in_scope(file)):
+            return None
+        return CALL_FUNCTION
 
     def restart(self, recorder: Recorder) -> None:
         """Go on in a forked child with its own recorder: the calls open there are the parent's."""
+        self.recorder = recorder
+        self.opened.clear()
+        self.known.clear()
 
     def install(self) -> None:
         """On 3.11 set the profile functions, unless another profiler runs. On 3.12+ nothing."""
+        if self._profiling is not None:
+            self._profiling.install()
 
     def remove(self) -> None:
         """Record no more; take the profile functions out."""
+        self.recorder = None
+        if self._profiling is not None:
+            self._profiling.remove()
+        self.opened.clear()

@@ -1,12 +1,31 @@
-"""Executor jobs: who submitted what, and the run of a job's function as a call, without a decorator."""
+"""Executor jobs: who submitted what, and the run of a job's function as a call, without a decorator.
+
+`submit` of the standard library's two executors is replaced while a recording runs; `Executor.map` and an event loop's
+`run_in_executor` arrive there too. A job for another process is pickled as the very function that was handed in, with
+its id beside it: a worker that knows nothing of us runs it as ever.
+"""
 
 from __future__ import annotations
 
+import functools
+import pickle
+import sys
 from collections.abc import Callable
+from concurrent.futures import Executor
+from concurrent.futures.thread import ThreadPoolExecutor
+from types import FunctionType
 from typing import Any
 
+from asynctrace import clock
+from asynctrace.events import CALL_JOB, JOB_OTHER, JOB_PROCESS, JOB_SUBMITTED, JOB_THREAD
+from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, open_call
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.imports import ImportWatch
+from asynctrace.probes.targets import code_of, innermost, site_of
 from asynctrace.recorder import Recorder
+
+_PROCESS_MODULE = "concurrent.futures.process"
+_JOB_ATTRIBUTE = "_asynctrace_job"
 
 
 class JobProbe:
@@ -15,14 +34,207 @@ class JobProbe:
     `wrap_job` is what a LoopProbe calls before it hands work to an executor.
     """
 
-    def __init__(self, recorder: Recorder, guard: Guard) -> None: ...
+    def __init__(self, recorder: Recorder, guard: Guard) -> None:
+        self.recorder: Recorder | None = recorder
+        self.guard = guard
+        self._shims: list[tuple[type, Any, Any]] = []  # (class, ours, the original)
+        self._watch = ImportWatch({_PROCESS_MODULE: self._meet_process_module})
 
     def install(self) -> None:
         """Replace `submit` of the two executors of the standard library (as soon as they are imported)."""
+        self._replace_submit(ThreadPoolExecutor, JOB_THREAD)
+        self._watch.install()
 
     def remove(self) -> None:
         """Record no more; put `submit` back where it is still ours."""
+        self.recorder = None
+        self._watch.remove()
+        for owner, shim, original in self._shims:
+            if owner.__dict__.get("submit") is shim:
+                owner.submit = original  # type: ignore[attr-defined]
+        self._shims.clear()
 
     def wrap_job(self, executor: Any, func: Callable[..., Any]) -> tuple[Callable[..., Any], int]:
         """Return (what to hand to the executor instead of `func`, the job's id); (func, 0) where it is not recorded."""
-        return func, 0
+        kind = _kind_of(executor)
+        if self.recorder is None or kind is None:
+            return func, 0
+        job = self._make_job(func, ())
+        if job is None:
+            return func, 0
+        if not (executor is None or self._is_seen(type(executor))):
+            self._note_submitted(job, kind, clock.now_ns())
+        return job, job._asynctrace_job
+
+    def _is_seen(self, kind: type) -> bool:
+        """Tell whether what is submitted to such an executor goes straight to a `submit` of ours."""
+        for base in kind.__mro__:
+            submit = base.__dict__.get("submit")
+            if submit is not None:
+                return any(submit is shim for _, shim, _ in self._shims)
+        return False
+
+    def _meet_process_module(self, module: Any) -> None:
+        if self.recorder is not None:
+            self.guard(self._replace_submit, module.ProcessPoolExecutor, JOB_PROCESS)
+
+    def _replace_submit(self, owner: Any, kind: int) -> None:
+        original = owner.__dict__["submit"]
+
+        @functools.wraps(original)
+        def submit(self_: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            job = None
+            time_ns = 0
+            if self.recorder is not None:
+                job = self.guard(self._job_to_submit, self_, fn, args)
+                time_ns = clock.now_ns()
+            if job is not None:
+                # The job itself where it came wrapped (in a context's run, by a subclass) stays inside its wrapping.
+                fn = job if innermost_job(fn, args) is None else fn
+            try:
+                future = original(self_, fn, *args, **kwargs)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
+            if job is not None and not job._asynctrace_is_submitted:
+                # Recorded now, for a job that the executor refuses has not happened; its time is that of before.
+                self.guard(self._note_submitted, job, kind, time_ns)
+            return future
+
+        owner.submit = submit
+        self._shims.append((owner, submit, original))
+
+    def _job_to_submit(self, executor: Any, fn: Any, args: tuple[Any, ...]) -> JobCall | None:
+        if _kind_of(executor) is None or not callable(fn):
+            return None
+        return innermost_job(fn, args) or self._make_job(fn, args)
+
+    def _make_job(self, func: Any, args: tuple[Any, ...]) -> JobCall | None:
+        recorder = self.recorder
+        return JobCall(func, args, self, recorder, recorder.new_id()) if recorder is not None else None
+
+    def _note_submitted(self, job: JobCall, kind: int, time_ns: int) -> None:
+        recorder = job._asynctrace_recorder
+        state = recorder.local.state
+        job._asynctrace_is_submitted = True
+        job_id = job._asynctrace_job
+        recorder.append((time_ns, state.id, JOB_SUBMITTED, job_id, state.task, job._asynctrace_site, kind))
+
+
+class JobCall:
+    """The function of a job: its run is a call. To everything else it is the function that it stands for."""
+
+    __slots__ = (
+        "_asynctrace_code",
+        "_asynctrace_func",
+        "_asynctrace_is_submitted",
+        "_asynctrace_job",
+        "_asynctrace_probe",
+        "_asynctrace_recorder",
+        "_asynctrace_site",
+    )
+
+    def __init__(self, func: Any, args: tuple[Any, ...], probe: JobProbe, recorder: Recorder, job: int) -> None:
+        function = innermost(func, args)
+        self._asynctrace_func = func
+        self._asynctrace_probe = probe
+        self._asynctrace_recorder = recorder
+        self._asynctrace_job = job
+        self._asynctrace_code = code_of(function)
+        self._asynctrace_site = site_of(recorder, function, self._asynctrace_code)
+        self._asynctrace_is_submitted = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        probe = self._asynctrace_probe
+        opened = None
+        # A job of an earlier recording, or of the parent of a fork, is none of this one's.
+        if probe.recorder is self._asynctrace_recorder:
+            opened = probe.guard(_open_job, self)
+        try:
+            result = self._asynctrace_func(*args, **kwargs)
+        except BaseException as error:
+            drop_our_frame(error)
+            if opened is not None:
+                probe.guard(close_call, opened, error)
+            raise
+        if opened is not None:
+            probe.guard(close_call, opened)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._asynctrace_func, name)
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._asynctrace_func)
+
+    @property
+    def __wrapped__(self) -> Any:
+        return self._asynctrace_func
+
+    def __eq__(self, other: object) -> Any:
+        return self._asynctrace_func == (other._asynctrace_func if type(other) is JobCall else other)
+
+    def __hash__(self) -> int:
+        return hash(self._asynctrace_func)
+
+    def __repr__(self) -> str:
+        return repr(self._asynctrace_func)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        func = self._asynctrace_func
+        if type(func) is FunctionType and sys.version_info >= (3, 14):
+            # An error says in notes how deep in what it happened: that must not name the partial.
+            try:
+                pickle.dumps(func)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
+        # As a partial, which needs nothing of ours to be imported where it is unpickled. Its state has the id.
+        return functools.partial, (func,), (func, (), {}, {_JOB_ATTRIBUTE: self._asynctrace_job})
+
+
+def _open_job(job: JobCall) -> OpenCall:
+    return open_call(
+        job._asynctrace_recorder, CALL_JOB, job._asynctrace_site, job._asynctrace_job, job._asynctrace_code
+    )
+
+
+def received_job(func: Any, args: tuple[Any, ...], probe: JobProbe) -> Any:
+    """Return what a pool's worker has to run so that the job is recorded: `func` as it arrived, with its id or not."""
+    recorder = probe.recorder
+    if recorder is None:
+        return func
+    job = 0
+    if type(func) is functools.partial:
+        job = vars(func).get(_JOB_ATTRIBUTE, 0)
+        if job:
+            func = func.func
+    return JobCall(func, args, probe, recorder, job)
+
+
+def innermost_job(func: Any, args: tuple[Any, ...]) -> JobCall | None:
+    """Return the job that `func` is or leads to, when it is one already (an executor of the user's hands it on)."""
+    found = innermost(func, args)
+    return found if type(found) is JobCall else None
+
+
+def _kind_of(executor: Any) -> int | None:
+    """Return the JOB_* of an executor (None: a loop's own, threads); None where its jobs are left alone."""
+    kind = type(executor)
+    if executor is None or (issubclass(kind, ThreadPoolExecutor) and not _crosses_interpreters(kind)):
+        return JOB_THREAD
+    process_module = sys.modules.get(_PROCESS_MODULE)
+    process_pool = getattr(process_module, "ProcessPoolExecutor", None)
+    if process_pool is not None and issubclass(kind, process_pool):
+        return JOB_PROCESS
+    if issubclass(kind, Executor) and not _crosses_interpreters(kind):
+        return JOB_OTHER
+    return None
+
+
+def _crosses_interpreters(kind: type) -> bool:
+    """Tell an executor that runs its jobs in other interpreters of this process (3.14+): they know nothing of us."""
+    module = sys.modules.get("concurrent.futures.interpreter")
+    pool = getattr(module, "InterpreterPoolExecutor", None)
+    return pool is not None and issubclass(kind, pool)

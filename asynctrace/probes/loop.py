@@ -71,6 +71,7 @@ class LoopProbe:
         self.note_stack: Callable[[int, int, TaskEntry, Any], None] | None = None
         self.open_step: tuple[TaskEntry, weakref.ref[Any]] | None = None
         self.wrap_job: Callable[..., tuple[Any, int]] | None = None
+        self.is_permanent = False  # a loop that we made keeps its shims
         self._shims: dict[str, Any] = {}
         self._select: tuple[weakref.ref[Any], Any] | None = None
 
@@ -252,14 +253,18 @@ class LoopProbe:
 
     # A recording that begins while the loop runs: what is there now, and nothing of how it came to be.
 
-    def note_running(self, loop: asyncio.AbstractEventLoop, time_ns: int) -> None:
-        """Record the tasks that are alive, and wrap what the loop has queued already. On the loop's own thread."""
+    def note_running(self, loop: asyncio.AbstractEventLoop, time_ns: int) -> list[Any]:
+        """Record the tasks that are alive, and wrap what the loop has queued already; return those that wait.
+
+        To be called on the loop's own thread.
+        """
         recorder, table = self.recorder, self.table
         assert recorder is not None and table is not None
         state = recorder.local.state
         current = asyncio.current_task(loop)
         tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
         queued = self._wrap_queued(loop)
+        waiting = []
         for task in tasks:
             if not is_task_type(type(task)):
                 continue
@@ -274,6 +279,7 @@ class LoopProbe:
                 state.cause = entry.cause
                 self.open_step = entry, weakref.ref(task)
             elif is_waiting:
+                waiting.append(task)
                 awaited, site = table.awaited(task._fut_waiter)  # type: ignore[attr-defined]
                 if self.note_stack is not None:
                     self.note_stack(time_ns, state.id, entry, task)
@@ -281,6 +287,7 @@ class LoopProbe:
                 recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
             else:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
+        return waiting
 
     def _wrap_queued(self, loop: Any) -> set[Any]:
         """Wrap the callbacks of handles that were queued before us; return the tasks that they step."""

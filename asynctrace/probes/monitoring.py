@@ -62,7 +62,7 @@ class FunctionHooks(Protocol):
 
     def wants(self, code: CodeType) -> bool: ...
     def started(self, code: CodeType, frame: FrameType) -> bool: ...
-    def finished(self, code: CodeType, frame: FrameType, error: BaseException | None) -> None: ...
+    def finished(self, code: CodeType, frame: FrameType, error: BaseException | None) -> bool: ...
 
 
 class _EagerStep:
@@ -82,11 +82,11 @@ class MonitoringProbe:
 
     def __init__(
         self,
-        is_in_scope: Callable[[str], bool],
+        scope: Callable[[str], bool] | None,
         functions: FunctionHooks,
         meet_loop: Callable[[asyncio.AbstractEventLoop], None],
     ) -> None:
-        self._is_in_scope = is_in_scope
+        self._is_in_scope = scope or _everything
         self._functions = functions
         self._meet_loop = meet_loop
         self._tool_id = -1
@@ -307,8 +307,9 @@ class MonitoringProbe:
             found = self._coroutines.get(id(frame))
         return found or self._begin(frame, awaiter, state, SEEN_LATE)
 
-    def meet_suspended(self, task: Any, state: ThreadState) -> None:
+    def meet_suspended(self, task: Any) -> None:
         """Give ids to the coroutines of a task that waits: its await chain, outermost first."""
+        state = self._recorder.local.state
         link, awaiter = task.get_coro(), 0
         while True:
             kind = type(link).__name__
@@ -428,14 +429,17 @@ class MonitoringProbe:
             return None
         if code.co_flags & _CO_GENERATOR or not self._functions.wants(code):
             return DISABLE
-        self._functions.finished(code, sys._getframe(2), None)
-        return None
+        return None if self._functions.finished(code, sys._getframe(2), None) else DISABLE
 
     def _function_unwound(self, code: CodeType, error: BaseException) -> Any:
         if not code.co_flags & _CO_GENERATOR and self._functions.wants(code):
             self._functions.finished(code, sys._getframe(2), error)
             return None
         return DISABLE if _CAN_DISABLE_UNWIND else None
+
+
+def _everything(_: str) -> bool:
+    return True
 
 
 def _is_awaiting(frame: FrameType) -> bool:

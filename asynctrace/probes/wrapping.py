@@ -152,14 +152,6 @@ class TracedCoroutine:
     def __class__(self) -> Any:
         return CoroutineType
 
-    @property
-    def __name__(self) -> str:
-        return str(self._coroutine.__name__)
-
-    @property
-    def __qualname__(self) -> str:
-        return str(self._coroutine.__qualname__)
-
     def __repr__(self) -> str:
         return repr(self._coroutine)
 
@@ -197,14 +189,6 @@ class TracedAsyncGenerator:
     @property
     def __class__(self) -> Any:
         return AsyncGeneratorType
-
-    @property
-    def __name__(self) -> str:
-        return str(self._generator.__name__)
-
-    @property
-    def __qualname__(self) -> str:
-        return str(self._generator.__qualname__)
 
     def __repr__(self) -> str:
         return repr(self._generator)

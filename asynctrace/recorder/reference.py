@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import sys
 import threading
 from types import CodeType
 from typing import TYPE_CHECKING
@@ -132,6 +133,7 @@ class Recorder:
             end_ns=end_ns,
             wall_ns=self.wall_ns,
             cpu_ns=cpu_ns,
+            program=_program(),
             sees_coroutines=self.sees_coroutines,
             threads={id: info for id, (_, info) in dict(self._threads).items()},
             names=dict(self.names),
@@ -147,11 +149,14 @@ def _time(event: Event) -> int:
 
 
 def _process_name() -> str:
-    import sys
-
     # Only what the program itself has imported: a name is no reason to load multiprocessing into it.
     multiprocessing = sys.modules.get("multiprocessing.process")
     return multiprocessing.current_process().name if multiprocessing is not None else "MainProcess"
+
+
+def _program() -> str:
+    arguments = getattr(sys, "argv", None) or [""]
+    return os.path.basename(str(arguments[0]))
 
 
 def _expressions(

@@ -1,0 +1,247 @@
+"""Build a Trace of the parts of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from asynctrace import events as ev
+from asynctrace.events import Part
+from asynctrace.model.calls import CallReader
+from asynctrace.model.coroutines import CoroutineReader
+from asynctrace.model.tasks import TaskReader
+from asynctrace.model.trace import Call, Callback, Coroutine, Job, Loop, Mark, Process, Task, Thread, Trace
+from asynctrace.model.window import clip
+
+
+class _PartReader:
+    """Reads one part's events, in order of time, and sends each to the reader of its subject."""
+
+    def __init__(self, part: Part, process: Process, jobs: dict[int, Job]) -> None:
+        self.part = part
+        self.process = process
+        self.threads: dict[int, Thread] = {}
+        self.loops: dict[int, Loop] = {}
+        self.marks: list[Mark] = []
+        self.lost = 0
+        self.children: dict[int, int] = {}  # pid -> when its parent began to start it
+        self.coroutines = CoroutineReader(part)
+        self.tasks = TaskReader(part, self.coroutines, self.loops.get, self.thread, jobs)
+        self.calls = CallReader(part, self.thread, self.tasks.get, self.tasks.blocked, jobs)
+        self._steps: dict[int, list[tuple[int, list[int]]]] = {}  # thread -> (task, coroutines running), nested
+        self._bare: dict[int, list[int]] = {}  # thread -> coroutines that run outside of any step
+        self._idle: dict[int, list[tuple[int, int]]] = {}
+        self._idle_since: dict[int, int] = {}
+        self._callbacks: dict[int, list[Callback]] = {}
+
+    def thread(self, id: int) -> Thread:
+        thread = self.threads.get(id)
+        if thread is None:
+            info = self.part.threads.get(id)
+            name = info.name if info is not None else f"thread {id}"
+            is_main = info is not None and info.is_main
+            thread = self.threads[id] = Thread(id, name, self.process, is_main)
+        return thread
+
+    def _running(self, thread: int) -> tuple[int, list[int]]:
+        steps = self._steps.get(thread)
+        if steps:
+            return steps[-1]
+        return 0, self._bare.setdefault(thread, [])
+
+    def read(self, end_ns: int) -> list[str]:
+        """Read all events up to `end_ns`; return the notes."""
+        tasks, coroutines, calls = self.tasks, self.coroutines, self.calls
+        for time_ns, thread, kind, subject, other, site, flags in self.part.events:
+            if time_ns > end_ns:
+                break
+            if kind == ev.STEP_STARTED:
+                self._steps.setdefault(thread, []).append((subject, []))
+                tasks.step_started(time_ns, subject, other, flags)
+                loop = self.loops.get(other)
+                if loop is not None and loop.thread is None:
+                    loop.thread = self.thread(thread)
+            elif kind == ev.STEP_FINISHED:
+                tasks.step_finished(time_ns, subject, other, site, flags)
+                steps = self._steps.get(thread, [])
+                for index in range(len(steps) - 1, -1, -1):
+                    if steps[index][0] == subject:
+                        del steps[index:]
+                        break
+            elif kind == ev.TASK_READY:
+                tasks.ready(time_ns, subject, other, site, flags)
+            elif kind == ev.TASK_CREATED:
+                tasks.created(time_ns, subject, other, site, flags)
+            elif kind == ev.AWAIT_STACK:
+                tasks.await_stack(subject, site)
+            elif kind == ev.TASK_COLLECTED:
+                tasks.collected(time_ns, subject)
+            elif kind == ev.COROUTINE_STARTED:
+                task, running = self._running(thread)
+                described = coroutines.started(time_ns, subject, other, site, flags, task, running)
+                coroutines.coroutines[-1].task = tasks.get(task)
+                tasks.name_by(task, described)
+            elif kind == ev.COROUTINE_SUSPENDED:
+                coroutines.suspended(time_ns, subject, site, flags, self._running(thread)[1])
+            elif kind == ev.COROUTINE_RESUMED:
+                task, running = self._running(thread)
+                coroutines.resumed(time_ns, subject, task, running)
+            elif kind == ev.COROUTINE_FINISHED:
+                coroutines.finished(time_ns, subject, site, flags, self._running(thread)[1])
+            elif kind == ev.CALL_STARTED:
+                calls.started(time_ns, thread, subject, other, site, flags, self._running(thread)[0])
+            elif kind == ev.CALL_FINISHED:
+                calls.finished(time_ns, thread, subject, other, site, flags)
+            else:
+                self._read_rare(time_ns, thread, kind, subject, other, site, flags)
+        tasks.finish(end_ns)
+        coroutines.finish(end_ns)
+        for id, since in self._idle_since.items():
+            self._idle.setdefault(id, []).append((since, end_ns))
+        for id, loop in self.loops.items():
+            loop.idle = tuple(self._idle.get(id, ()))
+            loop.callbacks = tuple(self._callbacks.get(id, ()))
+        return calls.finish(end_ns)
+
+    def _read_rare(
+        self, time_ns: int, thread: int, kind: int, subject: int, other: int, site: int, flags: int
+    ) -> None:
+        if kind == ev.LOOP_IDLE_STARTED:
+            self._idle_since[subject] = time_ns
+        elif kind == ev.LOOP_IDLE_FINISHED:
+            since = self._idle_since.pop(subject, None)
+            if since is not None:
+                self._idle.setdefault(subject, []).append((since, time_ns))
+        elif kind == ev.LOOP_SEEN:
+            self.loops[subject] = Loop(subject, self._text(site), None)
+        elif kind == ev.CALLBACK_RAN:
+            described = self.part.sites.get(site)
+            if described is not None:
+                callback = Callback(described.name, described.file, described.line, time_ns - other, time_ns)
+                self._callbacks.setdefault(subject, []).append(callback)
+        elif kind == ev.JOB_SUBMITTED:
+            self.calls.submitted(time_ns, subject, other, site, flags)
+        elif kind == ev.BLOCKING_STARTED:
+            self.calls.blocking_started(time_ns, thread, subject, other, site, flags)
+        elif kind == ev.BLOCKING_FINISHED:
+            self.calls.blocking_finished(time_ns, thread, subject)
+        elif kind == ev.PROCESS_STARTED:
+            self.children[other] = time_ns
+        elif kind == ev.FUNCTION_DROPPED:
+            self.calls.drop(site)
+        elif kind == ev.MARK:
+            self.marks.append(Mark(time_ns, self._text(site)))
+        elif kind == ev.LOST:
+            self.lost += other
+
+    def _text(self, site: int) -> str:
+        described = self.part.sites.get(site)
+        return described.name if described is not None else "?"
+
+
+def build_trace(
+    parts: Sequence[Part],
+    *,
+    window: tuple[int, int] | None = None,
+    source: str = "",
+    notes: Iterable[str] = (),
+) -> Trace:
+    """Return the Trace of a recording.
+
+    Args:
+        parts: What each process recorded; the first is the recording's own process.
+        window: The recording's (start_ns, end_ns) when it is a window on longer parts: lifetimes are clipped to it.
+        source: What was run, or the file's path.
+        notes: What a reader of the trace must know.
+
+    Returns:
+        The trace; ids are numbered from 1 in order of time.
+    """
+    start_ns, end_ns = window or (
+        min((part.start_ns for part in parts[:1]), default=0),
+        max((part.end_ns for part in parts[:1]), default=0),
+    )
+    jobs: dict[int, Job] = {}
+    readers: list[_PartReader] = []
+    all_notes = list(notes)
+    for index, part in enumerate(parts):
+        process = Process(
+            pid=part.pid,
+            name=part.process_name,
+            parent_pid=part.parent_pid,
+            python=part.python,
+            started_ns=part.start_ns,
+            first_event_ns=part.events[0][0] if part.events else part.start_ns,
+            finished_ns=min(part.end_ns, end_ns),
+            cpu_ns=part.cpu_ns,
+            is_main=index == 0,
+        )
+        reader = _PartReader(part, process, jobs)
+        readers.append(reader)
+        all_notes.extend(reader.read(min(part.end_ns, end_ns)))
+    started = {pid: time_ns for reader in readers for pid, time_ns in reader.children.items()}
+    for reader in readers:
+        reader.process.started_ns = min(started.get(reader.process.pid, reader.process.started_ns), end_ns)
+        for call, id in reader.calls.job_links():
+            _link(call, jobs.get(id))
+    trace = Trace(
+        tasks=_ordered((task for reader in readers for task in reader.tasks.tasks), _created_ns),
+        coroutines=_ordered((each for reader in readers for each in reader.coroutines.coroutines), _started_ns),
+        calls=_ordered((call for reader in readers for call in reader.calls.calls), _started_ns),
+        jobs=tuple(sorted(jobs.values(), key=lambda job: job.submitted_ns)),
+        loops=tuple(loop for reader in readers for loop in reader.loops.values()),
+        threads=tuple(thread for reader in readers for thread in reader.threads.values()),
+        processes=tuple(reader.process for reader in readers),
+        marks=tuple(sorted((mark for reader in readers for mark in reader.marks), key=lambda mark: mark.time_ns)),
+        lost=sum(reader.lost for reader in readers),
+        notes=tuple(all_notes),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        started_at=_started_at(parts, start_ns),
+        cpu_ns=parts[0].cpu_ns if parts else 0,
+        sees_coroutines=all(part.sees_coroutines for part in parts),
+        source=source or (parts[0].program if parts else ""),
+        parts=tuple(parts),
+    )
+    for reader in readers:
+        for task in reader.tasks.tasks:
+            task.coroutine = reader.coroutines.first_roots.get(task.id)
+    if window is not None:
+        clip(trace, start_ns, end_ns)
+    _number(trace)
+    return trace
+
+
+def _created_ns(task: Task) -> int:
+    return task.created_ns
+
+
+def _started_ns(item: Coroutine | Call) -> int:
+    return item.started_ns
+
+
+def _ordered(items: Iterable, key) -> tuple:  # type: ignore[no-untyped-def, type-arg]  # of whatever it is given
+    return tuple(sorted(items, key=key))
+
+
+def _link(call: Call, job: Job | None) -> None:
+    if job is None:
+        return
+    call.job, job.call = job, call
+    job.finished_ns, job.outcome, job.error = call.finished_ns, call.outcome, call.error
+
+
+def _started_at(parts: Sequence[Part], start_ns: int) -> datetime:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    if not parts:
+        return epoch
+    # A datetime holds microseconds.
+    wall_ns = parts[0].wall_ns + (start_ns - parts[0].start_ns)
+    return epoch + timedelta(microseconds=wall_ns // 1000)
+
+
+def _number(trace: Trace) -> None:
+    """Give what is in the trace small numbers, in order: the recorder's ids are unique, not pleasant."""
+    for items in (trace.tasks, trace.coroutines, trace.calls, trace.jobs, trace.loops, trace.threads):
+        for number, item in enumerate(items, 1):
+            item.id = number

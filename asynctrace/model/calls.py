@@ -1,0 +1,152 @@
+"""Turn the events of a part's plain functions, executor jobs and blocking calls into calls and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asynctrace.events import (
+    CALL_FUNCTION,
+    JOB_PROCESS,
+    JOB_THREAD,
+    OUTCOME_MASK,
+    OUTCOME_NAMES,
+    Part,
+    Site,
+)
+from asynctrace.model.trace import Blocking, Call, CallKind, Job, JobKind, Task, Thread
+
+_NO_SITE = Site(name="?")
+_CALL_KINDS: tuple[CallKind, ...] = ("traced", "function", "thread", "job", "process")
+_JOB_KINDS: dict[int, JobKind] = {JOB_THREAD: "thread", JOB_PROCESS: "process"}
+
+
+class CallReader:
+    """Reads the calls of one part, in order. Calls of one thread nest."""
+
+    def __init__(
+        self,
+        part: Part,
+        thread_of: Callable[[int], Thread],
+        task_of: Callable[[int], Task | None],
+        blocked_task: Callable[[int, Blocking], None],
+        jobs: dict[int, Job],
+    ) -> None:
+        self._part = part
+        self._thread_of = thread_of
+        self._task_of = task_of
+        self._blocked_task = blocked_task
+        self._jobs = jobs
+        self._open: dict[int, Call] = {}
+        self._stacks: dict[int, list[Call]] = {}
+        self._blockings: dict[int, list[Blocking]] = {}
+        self._blocked_since: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+        self._dropped: set[int] = set()
+        self._sites: dict[int, int] = {}
+        self._job_of_call: list[tuple[Call, int]] = []
+        self.calls: list[Call] = []
+
+    def started(self, time_ns: int, thread: int, id: int, job: int, site: int, flags: int, task: int) -> None:
+        described = self._part.sites.get(site, _NO_SITE)
+        stack = self._stacks.setdefault(thread, [])
+        call = Call(
+            id=id,
+            kind=_CALL_KINDS[flags & 7],
+            name=described.name,
+            file=described.file,
+            line=described.line,
+            is_user=described.is_user,
+            attributes=dict(described.attributes),
+            thread=self._thread_of(thread),
+            task=self._task_of(task),
+            parent=stack[-1] if stack else None,
+            job=None,
+            started_ns=time_ns,
+            finished_ns=None,
+            outcome="unfinished",
+        )
+        stack.append(call)
+        self._open[id] = call
+        if flags & 7 == CALL_FUNCTION:
+            self._sites[id] = site
+        if job:
+            self._job_of_call.append((call, job))
+        self.calls.append(call)
+
+    def finished(self, time_ns: int, thread: int, id: int, cpu_ns: int, site: int, flags: int) -> None:
+        call = self._open.pop(id, None)
+        if call is None:
+            return
+        stack = self._stacks.get(thread, [])
+        if call in stack:
+            del stack[stack.index(call) :]
+        call.finished_ns = call.end_ns = time_ns
+        call.cpu_ns = cpu_ns
+        outcome = flags & OUTCOME_MASK
+        call.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
+        if outcome == 2 and site in self._part.sites:
+            call.error = self._part.sites[site].name
+
+    def submitted(self, time_ns: int, id: int, task: int, site: int, flags: int) -> None:
+        self._jobs[id] = Job(
+            id=id,
+            kind=_JOB_KINDS.get(flags & 7, "other"),
+            name=self._part.sites.get(site, _NO_SITE).name,
+            task=self._task_of(task),
+            submitted_ns=time_ns,
+            finished_ns=None,
+            outcome="unfinished",
+        )
+
+    def blocking_started(self, time_ns: int, thread: int, id: int, code: int, primitive: int, offset: int) -> None:
+        self._blocked_since[thread, id] = time_ns, code, primitive, offset
+
+    def blocking_finished(self, time_ns: int, thread: int, id: int) -> None:
+        begun = self._blocked_since.pop((thread, id), None)
+        if begun is not None:
+            self._add_blocking(thread, id, begun, time_ns)
+
+    def _add_blocking(self, thread: int, id: int, begun: tuple[int, int, int, int], end_ns: int) -> None:
+        since, code, primitive, offset = begun
+        expression = self._part.expressions.get((code, offset))
+        site = self._part.sites.get(code)
+        blocking = Blocking(
+            primitive=self._part.sites.get(primitive, _NO_SITE).name,
+            start_ns=since,
+            end_ns=end_ns,
+            expression=expression.text if expression is not None else None,
+            file=site.file if site is not None else None,
+            line=expression.line if expression is not None else None,
+        )
+        call = self._open.get(id)
+        if call is None:
+            self._blocked_task(id, blocking)
+            return
+        self._blockings.setdefault(id, []).append(blocking)
+        if call.task is not None:
+            self._blocked_task(call.task.id, blocking)
+
+    def drop(self, site: int) -> None:
+        """A function is called too often to be shown: all of its calls go, whole."""
+        self._dropped.add(site)
+
+    def finish(self, end_ns: int) -> list[str]:
+        """Close what is open at the end of the recording, and drop what is to be dropped; return the notes on it."""
+        for (thread, id), begun in list(self._blocked_since.items()):
+            self._add_blocking(thread, id, begun, end_ns)
+        for call in self._open.values():
+            call.end_ns = end_ns
+        for call in self.calls:
+            call.blockings = tuple(self._blockings.get(call.id, ()))
+        if not self._dropped:
+            return []
+        gone = {call for call in self.calls if self._sites.get(call.id) in self._dropped}
+        for call in self.calls:
+            while call.parent in gone and call.parent is not None:
+                call.parent = call.parent.parent
+        self.calls = [call for call in self.calls if call not in gone]
+        names = sorted(self._part.sites[site].name for site in self._dropped if site in self._part.sites)
+        return [f"{name} was called over 1,000 times: its calls are left out" for name in names]
+
+    def job_links(self) -> list[tuple[Call, int]]:
+        """Return which call ran which job (by id): the job may be of another process."""
+        return self._job_of_call

@@ -1,0 +1,161 @@
+"""Turn the events of a part's coroutines into lifetimes, suspensions and await chains."""
+
+from __future__ import annotations
+
+from asynctrace.events import (
+    ASYNC_GENERATOR,
+    OUTCOME_MASK,
+    OUTCOME_NAMES,
+    SEEN_LATE,
+    YIELDED,
+    Part,
+    Site,
+)
+from asynctrace.model.trace import Coroutine, Suspension
+
+_NO_SITE = Site(name="?")
+
+
+class _Life:
+    """One coroutine while its events are read."""
+
+    __slots__ = ("awaits", "coroutine", "offset", "parent", "since", "site", "suspensions", "task", "yields")
+
+    def __init__(self, coroutine: Coroutine, site: int, task: int) -> None:
+        self.coroutine = coroutine
+        self.site = site
+        self.task = task
+        self.parent: _Life | None = None
+        self.awaits: _Life | None = None  # the coroutine that this one now awaits
+        self.suspensions: list[Suspension] = []
+        self.since: int | None = None  # when the present suspension began
+        self.offset = 0
+        self.yields = False
+
+
+class CoroutineReader:
+    """Reads the events of the coroutines of one part, in order.
+
+    An inner coroutine can catch an exception that is thrown in, and await again, without an event of those that await
+    it: so the await chain follows who awaits whom, never the order of events.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._lives: dict[int, _Life] = {}
+        self._roots: dict[int, _Life] = {}  # task -> its outermost coroutine that is open
+        self.coroutines: list[Coroutine] = []
+        self.first_roots: dict[int, Coroutine] = {}
+
+    def started(
+        self, time_ns: int, id: int, awaiter: int, site: int, flags: int, task: int, running: list[int]
+    ) -> Site:
+        described = self._part.sites.get(site, _NO_SITE)
+        parent = self._lives.get(awaiter)
+        coroutine = Coroutine(
+            id=id,
+            name=described.name,
+            file=described.file,
+            line=described.line,
+            is_user=described.is_user,
+            is_traced=described.is_traced,
+            is_generator=bool(flags & ASYNC_GENERATOR),
+            is_clipped=bool(flags & SEEN_LATE),
+            attributes=dict(described.attributes),
+            task=None,
+            awaiter=parent.coroutine if parent is not None else None,
+            started_ns=time_ns,
+            finished_ns=None,
+            outcome="unfinished",
+        )
+        life = self._lives[id] = _Life(coroutine, site, task)
+        life.parent = parent
+        if parent is not None:
+            parent.awaits = life
+        elif task and (task not in self._roots or self._roots[task].coroutine.finished_ns is not None):
+            self._roots[task] = life
+            self.first_roots.setdefault(task, coroutine)
+        self.coroutines.append(coroutine)
+        running.append(id)
+        return described
+
+    def suspended(self, time_ns: int, id: int, offset: int, flags: int, running: list[int]) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        life.since, life.offset, life.yields = time_ns, offset, bool(flags & YIELDED)
+        if life.yields and life.parent is not None and life.parent.awaits is life:
+            life.parent.awaits = None  # a value for its consumer, who goes on
+        _leave(running, id)
+
+    def resumed(self, time_ns: int, id: int, task: int, running: list[int]) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        if life.coroutine.is_generator and life.yields:
+            # Whoever asks for the next value awaits it now: perhaps another coroutine, of another task.
+            life.task = task
+            life.parent = self._lives.get(running[-1]) if running else None
+            if life.parent is not None:
+                life.parent.awaits = life
+        self._close_suspension(life, time_ns)
+        running.append(id)
+
+    def finished(self, time_ns: int, id: int, site: int, flags: int, running: list[int]) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        self._close_suspension(life, time_ns)
+        coroutine = life.coroutine
+        coroutine.finished_ns = time_ns
+        outcome = flags & OUTCOME_MASK
+        coroutine.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
+        if outcome == 2 and site in self._part.sites:
+            coroutine.error = self._part.sites[site].name
+        if life.parent is not None and life.parent.awaits is life:
+            life.parent.awaits = None
+        _leave(running, id)
+        coroutine.suspensions = tuple(life.suspensions)
+        coroutine.end_ns = time_ns
+        del self._lives[id]
+
+    def _close_suspension(self, life: _Life, end_ns: int) -> None:
+        if life.since is None:
+            return
+        expression = self._part.expressions.get((life.site, life.offset))
+        life.suspensions.append(
+            Suspension(
+                life.since,
+                end_ns,
+                expression.text if expression is not None else None,
+                expression.line if expression is not None else None,
+                life.yields,
+            )
+        )
+        life.since = None
+
+    def chain(self, task: int) -> tuple[tuple[int, int], ...]:
+        """Return where a task stands: (site, offset) of each coroutine, outermost first."""
+        places = []
+        life = self._roots.get(task)
+        if life is not None and life.coroutine.finished_ns is not None:
+            life = None
+        while life is not None:
+            places.append((life.site, life.offset))
+            life = life.awaits
+        return tuple(places)
+
+    def finish(self, end_ns: int) -> None:
+        """Close what is open at the end of the recording: unfinished."""
+        for life in self._lives.values():
+            self._close_suspension(life, end_ns)
+            life.coroutine.suspensions = tuple(life.suspensions)
+            life.coroutine.end_ns = end_ns
+
+
+def _leave(running: list[int], id: int) -> None:
+    # The last one, as a rule; a throw and a coroutine driven by hand leave from further down.
+    for index in range(len(running) - 1, -1, -1):
+        if running[index] == id:
+            del running[index]
+            return

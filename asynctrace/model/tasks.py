@@ -1,0 +1,241 @@
+"""Turn the events of a part's tasks into states: created, ready, running, waiting, finished."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asynctrace.events import (
+    CAUSE_NAMES,
+    CAUSE_TASK,
+    CAUSE_THREAD,
+    EAGER,
+    OUTCOME_MASK,
+    OUTCOME_NAMES,
+    SEEN_LATE,
+    SUSPENDED,
+    YIELDED,
+    Part,
+    Site,
+)
+from asynctrace.model.coroutines import CoroutineReader
+from asynctrace.model.trace import Blocking, Cause, Job, Loop, State, StateKind, Task, Thread, Wait
+from asynctrace.model.waits import user_place, wait_kind
+
+_NO_SITE = Site(name="?")
+_CAUSE_MASK = 7
+_SHUTDOWN = ("shutdown_asyncgens", "shutdown_default_executor")
+
+
+def short_name(name: str) -> str:
+    """Return a qualified name without the functions that it is defined in."""
+    return name.rsplit("<locals>.", 1)[-1]
+
+
+class _Life:
+    """One task while its events are read."""
+
+    __slots__ = (
+        "awaited",
+        "blockings",
+        "cause",
+        "chain",
+        "future_type",
+        "kind",
+        "pending",
+        "since",
+        "stack",
+        "states",
+        "task",
+    )
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.states: list[State] = []
+        self.blockings: list[Blocking] = []
+        self.kind: StateKind | None = None
+        self.since = task.created_ns
+        self.cause: Cause | None = None  # of the present ready state
+        self.pending: Cause | None = None  # of a wake that came while the task itself ran
+        self.chain: tuple[tuple[int, int], ...] = ()
+        self.stack: tuple[tuple[int, int], ...] | None = None
+        self.awaited = 0
+        self.future_type = ""
+
+
+class TaskReader:
+    """Reads the events of the tasks of one part, in order."""
+
+    def __init__(
+        self,
+        part: Part,
+        coroutines: CoroutineReader,
+        loop_of: Callable[[int], Loop | None],
+        thread_of: Callable[[int], Thread],
+        jobs: dict[int, Job],
+    ) -> None:
+        self._part = part
+        self._coroutines = coroutines
+        self._loop_of = loop_of
+        self._thread_of = thread_of
+        self._jobs = jobs
+        self._lives: dict[int, _Life] = {}
+        self.tasks: list[Task] = []
+
+    def get(self, id: int) -> Task | None:
+        life = self._lives.get(id)
+        return life.task if life is not None else None
+
+    def created(self, time_ns: int, id: int, creator: int, site: int, flags: int) -> None:
+        root = self._part.sites.get(site, _NO_SITE)
+        task = Task(
+            id=id,
+            name=self._part.names.get(id, ""),
+            label=short_name(root.name),
+            file=root.file,
+            line=root.line,
+            is_user=root.is_user,
+            is_internal=root.name.rsplit(".", 1)[-1] in _SHUTDOWN and not root.is_user,
+            is_eager=False,
+            is_clipped=bool(flags & SEEN_LATE),
+            loop=None,
+            creator=self.get(creator),
+            created_ns=time_ns,
+            finished_ns=None,
+            outcome="unfinished",
+            error=None,
+        )
+        life = self._lives[id] = _Life(task)
+        if not flags & SEEN_LATE:
+            life.kind = "ready"
+        self.tasks.append(task)
+
+    def ready(self, time_ns: int, id: int, other: int, site: int, flags: int) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        cause = self._cause(other, site, flags)
+        if life.kind == "running":
+            if life.pending is None:
+                life.pending = cause
+        elif life.kind == "ready":
+            if life.cause is None:
+                life.cause = cause
+        else:
+            self._close(life, time_ns, cause)
+            life.kind, life.since, life.cause = "ready", time_ns, cause
+
+    def _cause(self, other: int, site: int, flags: int) -> Cause:
+        kind = flags & _CAUSE_MASK
+        code = self._part.sites[site].name if site in self._part.sites else None
+        if kind == CAUSE_TASK:
+            task = self.get(other)
+            # A task that is not known is no fact to show.
+            return Cause("task", task=task) if task is not None else Cause("unknown")
+        if kind == CAUSE_THREAD:
+            return Cause("thread", thread=self._thread_of(other))
+        return Cause(CAUSE_NAMES[kind], code=code)  # type: ignore[arg-type]  # the table holds the literals
+
+    def step_started(self, time_ns: int, id: int, loop: int, flags: int) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        self._close(life, time_ns, None)
+        if life.task.loop is None:
+            life.task.loop = self._loop_of(loop)
+        if flags & EAGER:
+            life.task.is_eager = True
+        life.kind, life.since, life.cause, life.pending = "running", time_ns, None, None
+        life.stack = None
+
+    def await_stack(self, id: int, key: int) -> None:
+        life = self._lives.get(id)
+        if life is not None:
+            life.stack = self._part.stacks.get(key, ())
+            self._label(life, life.stack)
+
+    def step_finished(self, time_ns: int, id: int, awaited: int, site: int, flags: int) -> None:
+        life = self._lives.get(id)
+        if life is None:
+            return
+        self._close(life, time_ns, None)
+        outcome = flags & OUTCOME_MASK
+        if outcome != SUSPENDED:
+            task = life.task
+            life.kind = None
+            task.finished_ns = time_ns
+            task.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
+            task.error = self._part.sites[site].name if outcome == 2 and site in self._part.sites else None
+            return
+        life.since = time_ns
+        if flags & YIELDED or life.pending is not None:
+            life.kind, life.cause, life.pending = "ready", life.pending, None
+            return
+        life.kind = "waiting"
+        life.awaited = awaited
+        life.future_type = self._part.sites[site].name if site in self._part.sites else ""
+        life.chain = life.stack if life.stack is not None else self._coroutines.chain(id)
+
+    def collected(self, time_ns: int, id: int) -> None:
+        life = self._lives.get(id)
+        if life is None or life.task.finished_ns is not None:
+            return
+        self._close(life, time_ns, None)
+        life.kind = None
+        life.task.finished_ns = time_ns
+        life.task.outcome = "closed"
+
+    def blocked(self, id: int, blocking: Blocking) -> None:
+        life = self._lives.get(id)
+        if life is not None:
+            life.blockings.append(blocking)
+
+    def name_by(self, id: int, site: Site) -> None:
+        """Label a task by the outermost coroutine of the user's that it ran."""
+        life = self._lives.get(id)
+        if life is not None and not life.task.is_user and site.is_user:
+            task = life.task
+            task.label, task.file, task.line, task.is_user = short_name(site.name), site.file, site.line, True
+
+    def _label(self, life: _Life, chain: tuple[tuple[int, int], ...]) -> None:
+        if life.task.is_user:
+            return
+        for site, _ in chain:
+            described = self._part.sites.get(site)
+            if described is not None and described.is_user:
+                self.name_by(life.task.id, described)
+                return
+
+    def finish(self, end_ns: int) -> None:
+        """Close what is open at the end of the recording: unfinished."""
+        for life in self._lives.values():
+            self._close(life, end_ns, None)
+            task = life.task
+            task.states = tuple(life.states)
+            task.blockings = tuple(life.blockings)
+            task.end_ns = task.finished_ns if task.finished_ns is not None else end_ns
+
+    def _close(self, life: _Life, time_ns: int, cause: Cause | None) -> None:
+        """End the present state; `cause` is what ended it, when it is a wait."""
+        kind = life.kind
+        if kind is None:
+            return
+        wait = self._wait(life, cause) if kind == "waiting" else None
+        life.states.append(
+            State(kind, life.since, time_ns, wait=wait, cause=life.cause if kind == "ready" else None)
+        )
+
+    def _wait(self, life: _Life, cause: Cause | None) -> Wait:
+        sites = [self._part.sites.get(site, _NO_SITE) for site, _ in life.chain]
+        awaited = self.get(life.awaited)
+        job = self._jobs.get(life.awaited)
+        kind = wait_kind(
+            sites,
+            cause.kind if cause is not None else None,
+            awaited,
+            job.kind if job is not None else None,
+            life.future_type,
+        )
+        expression, file, line = user_place(self._part, life.chain)
+        return Wait(kind, expression, file, line, awaited=awaited, job=job)
+
+

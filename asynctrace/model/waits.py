@@ -1,0 +1,137 @@
+"""What a task waited for: told by what ended the wait, then by the coroutines that it stood in, then by the future."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from asynctrace.events import Expression, Part, Site
+from asynctrace.model.trace import CauseKind, JobKind, Task, WaitKind
+
+# (end of the file's path, name of the function or "Class." or "" for the whole file) -> kind.
+# A library's coroutine that awaits a bare future says by its name what it waits for.
+_KINDS: Final[tuple[tuple[str, str, WaitKind], ...]] = (
+    ("asyncio/tasks.py", "sleep", "sleep"),
+    ("asyncio/tasks.py", "wait", "task"),
+    ("asyncio/tasks.py", "_wait", "task"),
+    ("asyncio/tasks.py", "_AsCompletedIterator.", "task"),
+    ("asyncio/tasks.py", "as_completed", "task"),
+    ("asyncio/tasks.py", "_cancel_and_wait", "task"),
+    ("asyncio/taskgroups.py", "", "task"),
+    ("asyncio/queues.py", "", "queue"),
+    ("asyncio/locks.py", "Event.", "event"),
+    ("asyncio/locks.py", "", "lock"),
+    ("asyncio/streams.py", "", "io"),
+    ("asyncio/selector_events.py", "", "io"),
+    ("asyncio/proactor_events.py", "", "io"),
+    ("asyncio/sslproto.py", "", "io"),
+    ("asyncio/subprocess.py", "", "process"),
+    ("asyncio/base_subprocess.py", "", "process"),
+    ("asyncio/unix_events.py", "_UnixSelectorEventLoop._make_subprocess_transport", "process"),
+    ("asyncio/unix_events.py", "", "io"),
+    ("asyncio/base_events.py", "BaseEventLoop.getaddrinfo", "io"),
+    ("asyncio/base_events.py", "BaseEventLoop.getnameinfo", "io"),
+    ("asyncio/base_events.py", "BaseEventLoop.sock_", "io"),
+    ("asyncio/base_events.py", "BaseEventLoop.create_", "io"),
+    ("asyncio/base_events.py", "BaseEventLoop.connect_", "io"),
+    ("asyncio/base_events.py", "BaseEventLoop.subprocess_", "process"),
+    ("asyncio/base_events.py", "BaseEventLoop.shutdown_default_executor", "thread"),
+    ("asyncio/base_events.py", "Server.", "io"),
+    ("aiohttp/streams.py", "", "io"),
+    ("aiohttp/base_protocol.py", "", "io"),
+)
+_NAMES: Final = frozenset({"getaddrinfo", "getnameinfo"})
+
+
+def kind_of_code(site: Site, is_innermost: bool) -> WaitKind | None:
+    """Return what standing in this library coroutine means, None where its name says nothing."""
+    if site.is_user or not site.file:
+        return None
+    path = site.file.replace("\\", "/")
+    if not path.endswith(_FILES):
+        return None
+    for file, name, kind in _KINDS:
+        if path.endswith("/" + file) and (
+            not name or site.name == name or (name[-1] in "._" and site.name.startswith(name))
+        ):
+            return kind
+    if path.endswith("/asyncio/tasks.py"):
+        if "_wait_for_one" in site.name:
+            return "task"
+        if site.name == "wait_for" and is_innermost:
+            return "task"  # before 3.12 it wraps what it awaits in a task
+    return None
+
+
+_FILES = tuple({"/" + file for file, _, _ in _KINDS})
+
+
+def wait_kind(
+    chain: Sequence[Site],
+    cause: CauseKind | None,
+    awaited: Task | None,
+    job: JobKind | None,
+    future_type: str,
+) -> WaitKind:
+    """Return the kind of a wait.
+
+    Args:
+        chain: The coroutines that the task stood in, outermost first.
+        cause: What ended the wait, None when it has not ended.
+        awaited: The task awaited, when it is one.
+        job: The kind of the job awaited, when it is one.
+        future_type: The type's name of the awaited object, "" for a plain future.
+    """
+    if chain and chain[-1].name.rsplit(".", 1)[-1] in _NAMES and not chain[-1].is_user:
+        return "io"  # a look-up of a name, whoever does it
+    if job is not None:
+        return "process" if job == "process" else "thread"
+    by_code = _kind_of_chain(chain)
+    if cause == "io" and by_code != "process":
+        return "io"
+    if cause == "thread" and by_code not in ("process", "io"):
+        return "thread"
+    if by_code is not None:
+        return by_code
+    if awaited is not None:
+        return "task"
+    if future_type == "_GatheringFuture":
+        return "gather"
+    return "timer" if cause == "timer" else "future"
+
+
+def _kind_of_chain(chain: Sequence[Site]) -> WaitKind | None:
+    """Ask the library's coroutines below the user's innermost one, the outermost of them first.
+
+    `Queue.join` stands in `Event.wait`, but what it is, is a wait on a queue.
+    """
+    begin = max((index + 1 for index, site in enumerate(chain) if site.is_user), default=0)
+    last = len(chain) - 1
+    for index in range(begin, len(chain)):
+        kind = kind_of_code(chain[index], index == last)
+        if kind is not None:
+            return kind
+    return None
+
+
+def user_place(
+    part: Part, chain: Sequence[tuple[int, int]]
+) -> tuple[str | None, str | None, int | None]:
+    """Return (expression, file, line) of the innermost of the user's coroutines, else of the innermost of all."""
+    place = None
+    for site, offset in reversed(chain):
+        described = part.sites.get(site)
+        if described is None:
+            continue
+        if place is None or described.is_user:
+            place = described, part.expressions.get((site, offset))
+        if described.is_user:
+            break
+    if place is None:
+        return None, None, None
+    described, expression = place
+    return _text(expression), described.file, expression.line if expression is not None else None
+
+
+def _text(expression: Expression | None) -> str | None:
+    return expression.text or None if expression is not None else None

@@ -1,0 +1,94 @@
+"""Learn that a module of the standard library gets imported, without importing it for the program.
+
+A finder at the front of `sys.meta_path` sees the names; for one that is watched it finds the module as the finders
+behind it would, and has its loader tell us afterwards. The module keeps its own loader and spec.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+from asynctrace.probes.calls import drop_our_frame
+
+
+class ImportWatch:
+    """Calls a function with a module as soon as it is imported: at once when it is already.
+
+    Args:
+        callbacks: By the name of the module. They must not raise.
+    """
+
+    def __init__(self, callbacks: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._callbacks = dict(callbacks)
+
+    def install(self) -> None:
+        """Watch for what is not imported yet."""
+        for name in list(self._callbacks):
+            module = sys.modules.get(name)
+            # One that another thread is importing right now is in there too, unfinished.
+            if module is not None and not getattr(module.__spec__, "_initializing", False):
+                self._callbacks.pop(name)(module)
+        if self._callbacks:
+            sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+
+    def remove(self) -> None:
+        """Watch no more."""
+        self._callbacks.clear()
+        self._take_out()
+
+    def _take_out(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)  # type: ignore[arg-type]
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find a watched module as the finders behind this one do."""
+        if name not in self._callbacks:
+            return None
+        for finder in list(sys.meta_path):
+            if type(finder) is ImportWatch or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _TellingLoader(spec.loader, self, name)
+                return spec
+        return None
+
+    def imported(self, name: str, module: ModuleType) -> None:
+        """Tell who asked that the module is there."""
+        callback = self._callbacks.pop(name, None)
+        if not self._callbacks:
+            self._take_out()
+        if callback is not None:
+            callback(module)
+
+
+class _TellingLoader:
+    """Loads a module by its own loader, and tells the watch."""
+
+    def __init__(self, loader: Any, watch: ImportWatch, name: str) -> None:
+        self._loader = loader
+        self._watch = watch
+        self._name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        spec.loader = self._loader  # for the module's own eyes
+        return self._loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        try:
+            self._loader.exec_module(module)
+        except BaseException as error:
+            drop_our_frame(error)
+            raise
+        self._watch.imported(self._name, module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)

@@ -1,0 +1,88 @@
+"""Meet each loop before its first task, on whatever road it comes to be.
+
+On 3.12 and later the places where loops are made are watched by `sys.monitoring`, nothing is replaced. Before that,
+`Runner._lazy_init` and `BaseEventLoop.run_forever` are wrapped for the time of a recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from asyncio import base_events as _base_events
+from asyncio import events as _events
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from asynctrace.probes.failure import Guard
+from asynctrace.probes.monitoring import MonitoringProbe
+
+_MeetLoop = Callable[[asyncio.AbstractEventLoop], None]
+
+
+def watch_by_monitoring(probe: MonitoringProbe, meet_loop: _MeetLoop) -> None:
+    """Have the monitoring probe meet loops where they are made, and at the latest where they begin to run."""
+
+    def made_by_runner(frame: FrameType, _: Any) -> None:
+        meet_loop(frame.f_locals["self"]._loop)
+
+    def made(_: FrameType, loop: Any) -> None:
+        meet_loop(loop)
+
+    def runs(frame: FrameType) -> None:
+        meet_loop(frame.f_locals["self"])
+
+    probe.hook_return(asyncio.Runner._lazy_init, made_by_runner)  # type: ignore[attr-defined]
+    probe.hook_return(_events.new_event_loop, made)
+    probe.hook_start(_base_events.BaseEventLoop.run_forever, runs)
+
+
+class LoopWatch:
+    """Wraps the methods in which loops are made and begin to run; used where no monitoring is."""
+
+    def __init__(self, meet_loop: _MeetLoop, guard: Guard) -> None:
+        self._meet_loop = meet_loop
+        self._guard = guard
+        self._replaced: list[tuple[type, str, Any, Any]] = []
+
+    def install(self) -> None:
+        """Replace the methods on their classes."""
+        watch = self
+
+        def after(original: Any) -> Any:
+            @functools.wraps(original)
+            def _lazy_init(runner: Any) -> Any:
+                result = original(runner)
+                watch._guard(watch._meet_loop, runner._loop)
+                return result
+
+            return _lazy_init
+
+        def before(original: Any) -> Any:
+            @functools.wraps(original)
+            def run_forever(loop: Any) -> Any:
+                watch._guard(watch._meet_loop, loop)
+                try:
+                    return original(loop)
+                except BaseException as error:
+                    if error.__traceback__ is not None:  # our own frame is no part of the story
+                        error.__traceback__ = error.__traceback__.tb_next
+                    raise
+
+            return run_forever
+
+        self._replace(asyncio.Runner, "_lazy_init", after)
+        self._replace(_base_events.BaseEventLoop, "run_forever", before)
+
+    def _replace(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
+        original = vars(owner)[name]
+        ours = make(original)
+        setattr(owner, name, ours)
+        self._replaced.append((owner, name, original, ours))
+
+    def remove(self) -> None:
+        """Put back what is still ours."""
+        for owner, name, original, ours in self._replaced:
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, original)
+        self._replaced.clear()
