@@ -77,7 +77,7 @@ def __getattr__(name: str) -> object:
     import importlib
 
     module = importlib.import_module(home)
-    if name == "EventLoopPolicy" and not hasattr(module, name):
+    if name == "EventLoopPolicy" and getattr(module, name, None) is None:
         raise AttributeError(
             "this Python has no event loop policies, so asynctrace.EventLoopPolicy does not exist: "
             "use asyncio.Runner(loop_factory=asynctrace.new_event_loop) or asynctrace.run"

@@ -1,0 +1,63 @@
+"""What holds for every test: nothing of ours is left behind in the interpreter."""
+
+import asyncio
+import concurrent.futures
+import multiprocessing.process
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+# What a recording may replace while it runs.
+_REPLACEABLE: tuple[tuple[object, str], ...] = (
+    (time, "sleep"),
+    (threading.Thread, "run"),
+    (threading.Thread, "start"),
+    (threading.Thread, "join"),
+    (threading.Thread, "_bootstrap_inner"),
+    (threading, "excepthook"),
+    (multiprocessing.process.BaseProcess, "run"),
+    (multiprocessing.process.BaseProcess, "start"),
+    (concurrent.futures.ThreadPoolExecutor, "submit"),
+    (concurrent.futures.ProcessPoolExecutor, "submit"),
+    (asyncio.Runner, "_lazy_init"),
+    (asyncio.events, "new_event_loop"),
+    (asyncio, "new_event_loop"),
+    (asyncio.BaseEventLoop, "create_task"),
+    (asyncio.BaseEventLoop, "run_in_executor"),
+    (asyncio, "to_thread"),
+    (os, "fork"),
+    (sys, "excepthook"),
+    (sys, "unraisablehook"),
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    before = _hooks()
+
+    yield
+
+    assert _hooks() == before
+    policy = getattr(asyncio.events, "_event_loop_policy", None)
+    assert not type(policy).__module__.startswith("asynctrace"), "a policy of ours was left behind"
+    assert sys.gettrace() is None or not _is_ours(sys.gettrace())
+    assert sys.getprofile() is None or not _is_ours(sys.getprofile())
+
+
+def _hooks() -> dict[str, object]:
+    found: dict[str, object] = {
+        f"{getattr(owner, '__qualname__', getattr(owner, '__name__', ''))}.{name}": getattr(owner, name, None)
+        for owner, name in _REPLACEABLE
+    }
+    if sys.version_info >= (3, 12):
+        for tool_id in range(6):
+            found[f"monitoring tool {tool_id}"] = sys.monitoring.get_tool(tool_id)
+    return found
+
+
+def _is_ours(function: object) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("asynctrace")
