@@ -172,7 +172,8 @@ def _own_notes(places: RowPlaces, slices: dict[Task, list[Slice]]) -> tuple[str,
     notes: list[str] = []
     if places.has_mixes:
         notes.append(
-            "Where states change too fast to draw one by one, a colour's height is its share of the time; running always shows."
+            "Where states change too fast to draw one by one, a colour's height is its share of the time; "
+            "running always shows."
         )
     deepest = max((piece.level + 1 for pieces in slices.values() for piece in pieces), default=0)
     if deepest > _MOST_LEVELS:
