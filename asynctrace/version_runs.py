@@ -115,15 +115,16 @@ def _run_function(name: str, function: Callable[[], Any]) -> Version:
 
 
 def _record_call(name: str, function: Callable[[], Any]) -> Version:
-    import asynctrace
+    from asynctrace.decorator import traced
+    from asynctrace.recording import record
 
     error: str | None = None
-    with asynctrace.record() as recording:
+    with record() as recording:
         try:
             if inspect.iscoroutinefunction(function):
                 asyncio.run(function())
             else:
-                result = asynctrace.traced(function)()
+                result = traced(function)()
                 if inspect.iscoroutine(result):  # a partial or a lambda around an async def
                     asyncio.run(result)
         except Exception as failure:

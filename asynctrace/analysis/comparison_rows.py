@@ -89,9 +89,7 @@ def panel(trace: Trace, names: Set[str] = frozenset(), most: int = MOST_ROWS) ->
     Returns:
         Rows in this order: the main thread, other threads, worker processes, tasks in order of creation.
     """
-    rows = [*_call_rows(trace, names, users=True), *_task_rows(trace, names, users=True)]
-    if not rows:
-        rows = [*_call_rows(trace, names, users=False), *_task_rows(trace, names, users=False)]
+    rows = _rows(trace, names, users=True) or _rows(trace, names, users=False)
     rows = _with_starts(trace, _worth_seeing(trace, rows))
     if len(rows) <= most:
         return Panel(tuple(rows), tuple(rows), None, is_packed=False)
@@ -111,6 +109,15 @@ def panels(traces: Sequence[Trace | None], most: int = MOST_ROWS) -> list[Panel 
         others: set[str] = set().union(*names[:index], *names[index + 1 :])
         result.append(panel(trace, others, most) if trace is not None else None)
     return result
+
+
+def _rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
+    calls = _call_rows(trace, names, users=users)
+    tasks = [task for task in trace.tasks if not task.is_internal and task.states and (task.is_user or not users)]
+    shown = set(tasks)
+    workers = [task for task in tasks if not _merely_waits(task, shown, users)]
+    # Where all wait for each other and nothing else is seen, the waiting is what there is to show.
+    return [*calls, *_task_rows(trace, names, workers if workers or calls else tasks)]
 
 
 def _call_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
@@ -210,16 +217,12 @@ def _blocking_bar(state: BarState, blocking: Blocking) -> Bar:
     return Bar(state, blocking.start_ns, blocking.end_ns, blocking.expression or blocking.primitive)
 
 
-def _task_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
-    tasks = [task for task in trace.tasks if not task.is_internal and (task.is_user or not users)]
-    shown = set(tasks)
-    workers = [task for task in tasks if not _merely_waits(task, shown, users)] or tasks
-    workers = [task for task in workers if task.states]
-    totals = Counter(short_name(task.label) for task in workers)
+def _task_rows(trace: Trace, names: Set[str], tasks: list[Task]) -> list[Row]:
+    totals = Counter(short_name(task.label) for task in tasks)
     numbers: Counter[str] = Counter()
     inner = _nested_units(trace, names)
     rows: list[Row] = []
-    for task in workers:
+    for task in tasks:
         name = short_name(task.label)
         numbers[name] += 1
         label = f"{name} #{numbers[name]}" if totals[name] > 1 else name
