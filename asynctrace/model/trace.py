@@ -6,6 +6,7 @@ All times are monotonic nanoseconds (`*_ns`). Intervals are half-open, [start_ns
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from os import PathLike
@@ -264,6 +265,9 @@ class Trace:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
+        if os.fspath(path).endswith((".png", ".svg", ".pdf")):
+            self.gantt(path)
+            return
         from asynctrace.formats import save
 
         save(self, path)

@@ -39,6 +39,11 @@ _KINDS: Final[tuple[tuple[str, str, WaitKind], ...]] = (
     ("asyncio/base_events.py", "Server.", "io"),
     ("aiohttp/streams.py", "", "io"),
     ("aiohttp/base_protocol.py", "", "io"),
+    ("aiohttp/connector.py", "BaseConnector._wait_for_available_connection", "lock"),
+    ("aiohttp/connector.py", "TCPConnector._resolve_host", "io"),
+    ("anyio/_core/_sockets.py", "connect_", "io"),  # an event that the connecting tasks set
+    ("anyio/_backends/_asyncio.py", "TaskGroup.", "task"),
+    ("anyio/_backends/_asyncio.py", "SocketStream.", "io"),
 )
 _NAMES: Final = frozenset({"getaddrinfo", "getnameinfo"})
 
