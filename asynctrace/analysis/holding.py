@@ -1,17 +1,18 @@
-"""Who held the loop while others were ready."""
+"""Who held the loop while others were ready, or were due."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from asynctrace.analysis.intervals import Interval, intersect, length, merged, subtract
 from asynctrace.model.trace import Coroutine, Loop, Task, Trace
 
 LONG_NS = 50_000_000
+_RIGHT_AFTER_NS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,9 @@ class Holding:
     """A step (or a plain callback) that held its loop while other tasks of it were ready.
 
     `name`, `file` and `line` are those of the coroutine that ran for most of it, the user's where there is one.
-    `kept_ready` counts the tasks that were ready at some time during it.
+    `kept_ready` counts the tasks that were ready at some time during it. `woken_after` counts those that waited through
+    all of it for a timer, I/O or a thread and were woken within 1 ms of its end: the loop looks for these only between
+    steps, so when they could have been woken is not known.
     """
 
     start_ns: int
@@ -28,26 +31,44 @@ class Holding:
     file: str
     line: int
     kept_ready: int
+    woken_after: int
     task: Task | None
 
+    @property
+    def consequence(self) -> str:
+        """What it did to others: "48 kept waiting", "3 woken right after", or both."""
+        parts = [f"{self.kept_ready:,} kept waiting"] if self.kept_ready or not self.woken_after else []
+        if self.woken_after:
+            parts.append(f"{self.woken_after:,} woken right after")
+        return ", ".join(parts)
 
-def holding_steps(trace: Trace, *, at_least_ns: int = LONG_NS, most: int | None = None) -> list[Holding]:
+
+def holding_steps(
+    trace: Trace, *, at_least_ns: int = LONG_NS, most: int | None = None, with_woken: bool = False
+) -> list[Holding]:
     """Return the steps that kept another task ready for `at_least_ns` or longer, the longest step first.
 
     Args:
         trace: Any trace.
         at_least_ns: How long at least one other task must have been ready meanwhile.
         most: How many to return; None for all.
+        with_woken: Whether to return those of `at_least_ns`, too, that kept nobody ready but after which somebody was
+            woken at once.
     """
     ready: dict[Loop, list[tuple[int, int, Task]]] = defaultdict(list)
+    woken: dict[Loop, list[tuple[int, int]]] = defaultdict(list)  # (when, since when it had waited)
     holders: dict[Loop, list[tuple[int, int, Task | None, str, str, int]]] = defaultdict(list)
     for each in trace.tasks:
         if each.loop is None:
             continue
+        waiting_since: int | None = None
         for state in each.states:
             if state.kind == "ready":
                 ready[each.loop].append((state.start_ns, state.end_ns, each))
-            elif state.kind == "running" and state.end_ns - state.start_ns >= at_least_ns:
+                if waiting_since is not None and (state.cause is None or state.cause.kind != "task"):
+                    woken[each.loop].append((state.start_ns, waiting_since))
+            waiting_since = state.start_ns if state.kind == "waiting" else None
+            if state.kind == "running" and state.end_ns - state.start_ns >= at_least_ns:
                 holders[each.loop].append((state.start_ns, state.end_ns, each, each.label, each.file, each.line))
     for loop in trace.loops:
         for ran in loop.callbacks:
@@ -57,6 +78,7 @@ def holding_steps(trace: Trace, *, at_least_ns: int = LONG_NS, most: int | None 
     for loop, steps in holders.items():
         queue = sorted(ready[loop], key=lambda entry: entry[0])
         begins = [start for start, _, _ in queue]
+        alarms = sorted(woken[loop])
         latest_ends = list(accumulate((end for _, end, _ in queue), max))
         for start, end, task, name, file, line in _outermost(steps):
             kept: set[Task] = set()
@@ -69,8 +91,10 @@ def holding_steps(trace: Trace, *, at_least_ns: int = LONG_NS, most: int | None 
                     kept.add(other)
                     longest_ns = max(longest_ns, min(last, end) - max(first, start))
                 index -= 1
-            if longest_ns >= at_least_ns:
-                found.append(Holding(start, end, name, file, line, len(kept), task))
+            after = alarms[bisect_left(alarms, (end, 0)) : bisect_left(alarms, (end + _RIGHT_AFTER_NS, 0))]
+            late = sum(since <= start for _, since in after)
+            if longest_ns >= at_least_ns or (with_woken and late):
+                found.append(Holding(start, end, name, file, line, len(kept), late, task))
     found.sort(key=lambda held: (held.start_ns - held.end_ns, held.start_ns))
     return [_named(held, trace) for held in found[:most]]
 
@@ -110,4 +134,4 @@ def _named(held: Holding, trace: Trace) -> Holding:
     if not own_ns:
         return held
     most = max(own_ns, key=lambda coroutine: (own_ns[coroutine], -coroutine.id))
-    return Holding(held.start_ns, held.end_ns, most.name, most.file, most.line, held.kept_ready, held.task)
+    return replace(held, name=most.name, file=most.file, line=most.line)

@@ -41,8 +41,8 @@ def notes_of(trace: Trace, width_points: float, span_s: float) -> list[Note]:
         span_s: How many seconds that is.
     """
     wanted: list[tuple[str, float, float, bool]] = []
-    for held in holding_steps(trace, most=_MOST_BANDS):
-        text = f"{short_name(held.name)} {duration_text(held.end_ns - held.start_ns)}, {held.kept_ready:,} kept waiting"
+    for held in holding_steps(trace, most=_MOST_BANDS, with_woken=True):
+        text = f"{short_name(held.name)} {duration_text(held.end_ns - held.start_ns)}, {held.consequence}"
         wanted.append((text, (held.start_ns - trace.start_ns) / 1e9, (held.end_ns - trace.start_ns) / 1e9, False))
     if len(trace.marks) <= _MOST_MARKS:
         for mark in trace.marks:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from asynctrace.analysis.stretches import Stretch
 from asynctrace.model.trace import StateKind
 
-_FEWEST = 8  # fewer fine stretches side by side are drawn as they are
-_NARROWEST = 4  # bins: so are those that take less room
+_FEWEST = 5  # fewer fine stretches side by side are drawn as they are
+_NARROWEST = 2  # bins: so are those that take less room
 _LEAST_RUNNING = 0.1  # of a mix that has any running: else a busy loop's many short steps would not show at all
 
 
