@@ -266,6 +266,8 @@ def draw_slices(
                     va="center_baseline",
                     zorder=3.0,
                     parse_math=False,
+                    clip_on=True,
+                    in_layout=False,
                 )
     if not boxes:
         return

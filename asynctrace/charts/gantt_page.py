@@ -59,6 +59,9 @@ def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     for each in (strip, ax):
         _frame(each, trace)
     format_time_axis(strip, _span_s(trace), since=None)
+    format_time_axis(ax, _span_s(trace))
+    ax.set_ylim(places.height, 0)
+    ax.set_yticks([])
     draw_strip(strip, trace, "task" if any(not task.is_internal for task in trace.tasks) else "thread")
     _draw_body(ax, trace, rows, places, slices)
     draw_labels(ax, rows, places, column)
@@ -67,7 +70,9 @@ def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     draw_notes(ax, strip, notes, places)
 
     lines = footer_lines(trace, _own_notes(places, slices), _FOOTER_CHARACTERS)
-    entries, legend_left_in = _legend_rows(places, left_in, axes_in)
+    widths = _legend_widths(places)
+    legend_left_in = left_in if sum(widths) <= axes_in * 72 else EDGE_IN
+    entries = _legend_rows(widths, (WIDTH_IN - EDGE_IN - legend_left_in) * 72)
     notes_in = LINE_IN * max((note.line + 1 for note in notes), default=0) + (0.08 if notes else 0.0)
     rows_in = places.height * ROW_IN
     footer_in = _LINE_IN * len(lines) + 0.1
@@ -102,17 +107,26 @@ def draw_into(ax: Axes, trace: Trace, rows: Sequence[Row], coroutines: bool) -> 
     """Draw `rows` into `ax` and return its figure; the labels are its y ticks, so layout engines make room for them."""
     slices = coroutine_slices(trace) if coroutines else {}
     places = _places(trace, rows, slices)
-    _frame(ax, trace)
-    _draw_body(ax, trace, rows, places, slices)
+    figure = ax.figure
+    while not isinstance(figure, Figure):
+        figure = figure.figure
+    ax.set_ylim(places.height, 0)
     ax.set_yticks(places.middles, [tick_label(row) for row in rows], family=FONT, size=SMALL, color=TEXT)
     ax.tick_params(axis="y", length=0)
     title = headline(trace, sum(row.kind == "thread" for row in rows))
     ax.set_title(title, family=FONT, size=MEDIUM, loc="left", color=TEXT, parse_math=False)
-    height = max(1.0, float(ax.get_window_extent().height * 72 / ax.figure.dpi))
-    draw_legend(ax, places.present, extra=places.extra, bbox_to_anchor=(0, -42 / height))
-    figure = ax.figure
-    while not isinstance(figure, Figure):
-        figure = figure.figure
+    _frame(ax, trace)
+    format_time_axis(ax, _span_s(trace))
+    if figure.get_layout_engine() is not None:
+        # What fits into a bar depends on the width that the engine leaves.
+        figure.draw_without_rendering()
+        _frame(ax, trace)
+    _draw_body(ax, trace, rows, places, slices)
+    box = ax.get_window_extent()
+    to_points = 72 / ax.figure.dpi
+    count = _legend_rows(_legend_widths(places), box.width * to_points)
+    below = -42 / max(1.0, box.height * to_points)
+    draw_legend(ax, places.present, extra=places.extra, rows=count, bbox_to_anchor=(0, below))
     return figure
 
 
@@ -136,9 +150,6 @@ def _frame(ax: Axes, trace: Trace) -> None:
 
 
 def _draw_body(ax: Axes, trace: Trace, rows: Sequence[Row], places: RowPlaces, slices: dict[Task, list[Slice]]) -> None:
-    ax.set_ylim(places.height, 0)
-    ax.set_yticks([])
-    format_time_axis(ax, _span_s(trace))
     tops = [middle - 0.5 for middle in places.middles]
     for top, bottom in list(zip(tops, [*tops[1:], places.height], strict=True))[1::2]:
         # Every other row is shaded, to lead the eye from the label to its bars.
@@ -151,17 +162,19 @@ def _draw_body(ax: Axes, trace: Trace, rows: Sequence[Row], places: RowPlaces, s
         draw_slices(ax, slices, rows, places, _MOST_LEVELS)
 
 
-def _legend_rows(places: RowPlaces, left_in: float, axes_in: float) -> tuple[int, float]:
-    """Return in how many rows the legend fits, and where it begins: at the axis if it can, else at the page's edge."""
+def _legend_widths(places: RowPlaces) -> list[float]:
+    """Return how wide each entry of the legend is, in points."""
     entries = [*legend_entries(places.present), *places.extra]
-    widths = [_LEGEND_POINTS + text_width(str(entry.get_label()), SMALL) for entry in entries]
-    if sum(widths) <= axes_in * 72:
-        return 1, left_in
-    page = (WIDTH_IN - 2 * EDGE_IN) * 72
-    count = 1
-    while count < len(widths) and max(widths) * ceil(len(widths) / count) > page and sum(widths) > page:
-        count += 1
-    return count, EDGE_IN
+    return [_LEGEND_POINTS + text_width(str(entry.get_label()), SMALL) for entry in entries]
+
+
+def _legend_rows(widths: Sequence[float], room: float) -> int:
+    """Return in how many rows a legend fits into `room` points: its columns are as wide as their widest entry."""
+    for count in range(1, len(widths) + 1):
+        columns = ceil(len(widths) / count)
+        if sum(max(widths[column::columns]) for column in range(columns)) <= room:
+            return count
+    return max(1, len(widths))
 
 
 def _span_s(trace: Trace) -> float:

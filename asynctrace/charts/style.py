@@ -257,6 +257,8 @@ def draw_bar_texts(
                 zorder=3.0,
                 parse_math=False,
                 bbox=ground,
+                clip_on=True,
+                in_layout=False,
             )
 
 
