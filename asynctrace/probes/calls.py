@@ -146,7 +146,7 @@ def trace_function(
             _close(opened, None, check)
         return result
 
-    note_wrapper(traced.__code__)  # type: ignore[attr-defined]
+    note_wrapper(traced.__code__)
     return traced
 
 

@@ -9,8 +9,8 @@ import inspect
 from collections.abc import Callable
 from types import CodeType, FrameType
 
-from asynctrace.events import CALL_FUNCTION, CALL_TRACED, FUNCTION_DROPPED
 from asynctrace import clock
+from asynctrace.events import CALL_FUNCTION, CALL_TRACED, FUNCTION_DROPPED
 from asynctrace.probes.calls import OpenCall, close_call, is_target_of, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.profiling import NEEDS_PROFILING, Profiling
@@ -27,7 +27,7 @@ _NOT_PLAIN = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENE
 class Function:
     """One code object that was seen, and whether its calls are recorded."""
 
-    __slots__ = ("code", "count", "is_wanted", "kind", "open", "site")
+    __slots__ = ("code", "count", "is_wanted", "kind", "site")
 
     def __init__(self, code: CodeType, kind: int, site: int) -> None:
         self.code = code  # kept so that its address stays its own
@@ -35,7 +35,6 @@ class Function:
         self.site = site  # 0: not recorded
         self.is_wanted = bool(site)
         self.count = 0
-        self.open = 0
 
 
 class FunctionProbe:
@@ -70,7 +69,6 @@ class FunctionProbe:
         if recorder is None or not function.is_wanted:
             return False
         if is_target_of(recorder.local.state, code):  # a thread's target, a job: recorded as that
-            function.open += 1
             self.opened[id(frame)] = None, function
             return True
         if function.kind == CALL_FUNCTION:
@@ -80,7 +78,6 @@ class FunctionProbe:
                 recorder.append((clock.now_ns(), state.id, FUNCTION_DROPPED, 0, 0, function.site, 0))
                 return False
             function.count += 1
-        function.open += 1
         self.opened[id(frame)] = open_call(recorder, function.kind, function.site), function
         return True
 
@@ -92,13 +89,11 @@ class FunctionProbe:
         `is_raised` tells, where the exception is not known, that there was one.
         """
         opened = self.opened.pop(id(frame), None)
-        if opened is None:
-            return self.recorder is not None and (self.known.get(id(code)) or self.meet(code)).is_wanted
-        call, function = opened
-        function.open -= 1
-        if call is not None:
-            close_call(call, error, is_raised)
-        return function.is_wanted or function.open > 0
+        if opened is not None and opened[0] is not None:
+            close_call(opened[0], error, is_raised)
+        function = opened[1] if opened is not None else self.known.get(id(code)) or self.meet(code)
+        # The calls that were open when a function was dropped still end.
+        return function.is_wanted or any(other is function for _, other in self.opened.copy().values())
 
     def meet(self, code: CodeType) -> Function:
         """Decide about a code object that was not seen before."""

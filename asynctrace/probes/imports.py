@@ -33,7 +33,7 @@ class ImportWatch:
             if module is not None and not getattr(module.__spec__, "_initializing", False):
                 self._callbacks.pop(name)(module)
         if self._callbacks:
-            sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, self)
 
     def remove(self) -> None:
         """Watch no more."""
@@ -42,7 +42,7 @@ class ImportWatch:
 
     def _take_out(self) -> None:
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -50,10 +50,9 @@ class ImportWatch:
         """Find a watched module as the finders behind this one do."""
         if name not in self._callbacks:
             return None
-        for finder in list(sys.meta_path):
-            if type(finder) is ImportWatch or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
+        finders: list[Any] = list(sys.meta_path)
+        for finder in finders[finders.index(self) + 1 :]:
+            spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
                     spec.loader = _TellingLoader(spec.loader, self, name)
@@ -78,11 +77,13 @@ class _TellingLoader:
         self._name = name
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        spec.loader = self._loader  # for the module's own eyes
         return self._loader.create_module(spec)  # type: ignore[no-any-return]
 
     def exec_module(self, module: ModuleType) -> None:
+        # From here on the module's own loader is the only one to be seen.
         module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
         try:
             self._loader.exec_module(module)
         except BaseException as error:

@@ -86,11 +86,8 @@ class JobProbe:
             job = None
             time_ns = 0
             if self.recorder is not None:
-                job = self.guard(self._job_to_submit, self_, fn, args)
+                job, fn = self.guard(self._job_to_submit, self_, fn, args) or (None, fn)
                 time_ns = clock.now_ns()
-            if job is not None:
-                # The job itself where it came wrapped (in a context's run, by a subclass) stays inside its wrapping.
-                fn = job if innermost_job(fn, args) is None else fn
             try:
                 future = original(self_, fn, *args, **kwargs)
             except BaseException as error:
@@ -104,10 +101,15 @@ class JobProbe:
         owner.submit = submit
         self._shims.append((owner, submit, original))
 
-    def _job_to_submit(self, executor: Any, fn: Any, args: tuple[Any, ...]) -> JobCall | None:
+    def _job_to_submit(self, executor: Any, fn: Any, args: tuple[Any, ...]) -> tuple[JobCall | None, Any]:
+        """Return (the job, what to submit for it)."""
         if _kind_of(executor) is None or not callable(fn):
-            return None
-        return innermost_job(fn, args) or self._make_job(fn, args)
+            return None, fn
+        job = innermost_job(fn, args)
+        if job is not None:  # from an event loop; perhaps in a wrapping that a subclass of the executor put around it
+            return job, fn
+        job = self._make_job(fn, args)
+        return job, fn if job is None else job
 
     def _make_job(self, func: Any, args: tuple[Any, ...]) -> JobCall | None:
         recorder = self.recorder
@@ -165,7 +167,7 @@ class JobCall:
         return getattr(self._asynctrace_func, name)
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # type: ignore[misc]  # it can be assigned to in typeshed, never here
         return type(self._asynctrace_func)
 
     @property

@@ -1,41 +1,194 @@
-"""Child processes: they record parts of the same recording."""
+"""Child processes: they record parts of the same recording.
+
+A forked child has all of us and goes on with a recorder of its own. A spawned one knows nothing: the process object
+that is pickled for it carries a passenger, whose unpickling begins the recording there. The children write their parts
+(`parts.py`) into one private folder, from which the parent collects them.
+"""
 
 from __future__ import annotations
 
+import functools
+import os
+import shutil
+import tempfile
+import threading
+from types import ModuleType
 from typing import Any
 
-from asynctrace.events import Part
+from asynctrace import clock
+from asynctrace.events import PROCESS_STARTED, Part
+from asynctrace.probes.calls import drop_our_frame
+from asynctrace.probes.children import ATTRIBUTE, current_child, start_child
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.imports import ImportWatch
+from asynctrace.probes.parts import read_parts
 from asynctrace.recorder import Recorder
+
+# What the passenger's unpickling runs. By source, for a name of ours that could not be imported there (another
+# interpreter, another path) would break the child.
+_BOARD = """
+try:
+    from asynctrace.probes.children import start_child
+except Exception:
+    pass
+else:
+    start_child(config)
+"""
+
+_active: ProcessProbe | None = None
+_is_registered = False
+
+
+class _Thread(threading.local):
+    """What the current thread is starting; a fork takes it along."""
+
+    process: Any = None
+    fork_ns = 0
+
+
+_thread = _Thread()
 
 
 class ProcessProbe:
     """Brings children (fork, spawn, forkserver, pools, os.fork) into the recording and collects their parts.
 
     Args:
-        recorder: The recorder of this process.
+        recorder: The recorder of this process; the attribute is set anew in a forked child.
         guard: What a failing hook is told to.
-        starter: "module:function", imported and called in each child as `function(options, is_fork) -> Recorder`; it
+        starter: "module:function", imported and called in each child as `function(options, is_fork) -> Recorder`: it
             begins the recording there and returns the child's own recorder. In a forked child the parent's stream and
-            probes are still there (their recorder has to be replaced); in a spawned one nothing is. It must also
-            register, through what it begins, how the recording is stopped there: see `stopper`.
+            probes are still there (each needs the new recorder); in a spawned one nothing is.
         stopper: "module:function", called in a child as `function()` when its part can no longer be written.
         options: Plain values for the starter (functions, include, exclude, …); they are pickled for spawned children.
     """
 
-    def __init__(
-        self, recorder: Recorder, guard: Guard, starter: str, stopper: str, options: dict[str, Any]
-    ) -> None: ...
+    def __init__(self, recorder: Recorder, guard: Guard, starter: str, stopper: str, options: dict[str, Any]) -> None:
+        self.recorder: Recorder | None = recorder
+        self._guard = guard
+        self._config = {"folder": "", "starter": starter, "stopper": stopper, "options": options}
+        self._owner_pid = 0  # of the process that made the folder
+        self._noted: set[int] = set()  # the bare forks whose start is recorded
+        self._shim: tuple[Any, Any, Any] | None = None  # (class, ours, the original)
+        self._watch = ImportWatch({"multiprocessing.process": self._meet_process_module})
+        child = current_child()
+        if child is not None:  # a child's children write into the same folder
+            self._config["folder"] = child.folder
 
     def install(self) -> None:
         """Watch for child processes."""
+        global _active, _is_registered
+        _active = self
+        if not _is_registered and hasattr(os, "register_at_fork"):
+            # There is no way to take these out again; without an active probe they do nothing.
+            _is_registered = True
+            os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+        self._watch.install()
 
     def remove(self) -> None:
         """Watch no more. In a child: write what is left of its part."""
+        global _active
+        self.recorder = None
+        if _active is self:
+            _active = None
+        self._watch.remove()
+        if self._shim is not None:
+            owner, shim, original = self._shim
+            if owner.__dict__.get("start") is shim:
+                owner.start = original
+            self._shim = None
+        child = current_child()
+        if child is not None:
+            child.flush()
 
     def collect_parts(self) -> list[Part]:
         """Return what the children have recorded so far; to be called before the parent's own `freeze`."""
-        return []
+        recorder = self.recorder
+        if not self._config["folder"] or self._owner_pid != os.getpid():
+            return []
+        found = read_parts(str(self._config["folder"]))
+        if recorder is not None:
+            # multiprocessing's starts were noted when they were made, with the pid; those of a bare fork come here.
+            thread = recorder.local.state.id
+            for part, forked_ns in found:
+                if forked_ns and part.pid not in self._noted:
+                    self._noted.add(part.pid)
+                    recorder.append((forked_ns, thread, PROCESS_STARTED, 0, part.pid, 0, 0))
+        return [part for part, _ in found]
 
     def close(self) -> None:
         """Remove the folder of the parts; in a child nothing. Children that still run stop recording."""
+        if self._config["folder"] and self._owner_pid == os.getpid():
+            shutil.rmtree(str(self._config["folder"]), ignore_errors=True)
+            self._config["folder"] = ""
+
+    def open_folder(self) -> None:
+        """Make the folder of the parts, once."""
+        if not self._config["folder"]:
+            self._config["folder"] = tempfile.mkdtemp(prefix="asynctrace-")
+            self._owner_pid = os.getpid()
+
+    def start_forked(self, forked_ns: int) -> None:
+        """Go on in a forked child."""
+        start_child(self._config, is_fork=True, forked_ns=forked_ns)
+
+    def _meet_process_module(self, module: ModuleType) -> None:
+        self._guard(self._replace_start, module.BaseProcess)
+
+    def _replace_start(self, owner: Any) -> None:
+        original = vars(owner)["start"]
+
+        @functools.wraps(original)
+        def start(self_: Any) -> None:
+            recorder = self.recorder
+            time_ns = clock.now_ns()
+            if recorder is not None:
+                self._guard(self._board, self_)
+            try:
+                original(self_)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
+            finally:
+                _thread.process = None
+                vars(self_).pop(ATTRIBUTE, None)
+            if recorder is not None:
+                self._guard(self._note_started, recorder, time_ns, self_)
+
+        owner.start = start
+        self._shim = owner, start, original
+
+    def _board(self, process: Any) -> None:
+        self.open_folder()
+        _thread.process = process
+        vars(process)[ATTRIBUTE] = _Passenger(self._config)
+
+    def _note_started(self, recorder: Recorder, time_ns: int, process: Any) -> None:
+        state = recorder.local.state
+        recorder.append((time_ns, state.id, PROCESS_STARTED, 0, process.pid, 0, 0))
+
+
+class _Passenger:
+    """Pickled with a process object: unpickled in the child it begins the recording there."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+
+    def __reduce__(self) -> Any:
+        return exec, (_BOARD, {"config": self._config})
+
+
+def _before_fork() -> None:
+    probe = _active
+    if probe is not None and probe.recorder is not None:
+        _thread.fork_ns = clock.now_ns()
+        probe._guard(probe.open_folder)
+
+
+def _after_fork_in_child() -> None:
+    probe = _active
+    if probe is None or probe.recorder is None:
+        return
+    process, _thread.process = _thread.process, None
+    if process is not None:
+        vars(process).pop(ATTRIBUTE, None)
+    probe.start_forked(_thread.fork_ns if process is None else 0)

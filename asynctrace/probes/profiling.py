@@ -57,7 +57,7 @@ class Profiling:
         if sys.getprofile() is self._profile:
             sys.setprofile(None)
         if threading.getprofile() is self._profile:
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
         for owner, name, shim, original in self._shims:
             if vars(owner).get(name) is shim:
                 setattr(owner, name, original)

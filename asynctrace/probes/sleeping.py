@@ -87,7 +87,7 @@ class _Sleep:
                 )
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # type: ignore[misc]  # it can be assigned to in typeshed, never here
         return BuiltinFunctionType
 
     def __getattr__(self, name: str) -> Any:

@@ -1,0 +1,182 @@
+"""A child process of a recorded program: how its recording begins, what is recorded as its work, when it is written.
+
+Nothing here may break the child: every failure ends its recording, and only that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from asynctrace import clock
+from asynctrace.events import CALL_JOB, CALL_PROCESS
+from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, on_outermost_end, open_call
+from asynctrace.probes.failure import Guard
+from asynctrace.probes.jobs import JobProbe, received_job
+from asynctrace.probes.parts import PartWriter
+from asynctrace.probes.targets import code_of, innermost, site_of
+from asynctrace.recorder import Recorder
+from asynctrace.recorder.places import is_user_file
+
+logger = logging.getLogger("asynctrace")
+
+ATTRIBUTE = "_asynctrace"  # of a process object, on its way to the child
+_AFTER_CALL_NS = 50_000_000  # how often at most to write after a call that nobody waits for
+_WORKERS = {("concurrent.futures.process", "_process_worker"), ("multiprocessing.pool", "worker")}
+
+_current: Child | None = None
+
+
+def current_child() -> Child | None:
+    """Return what this process records as a child, or None."""
+    return _current
+
+
+def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 0) -> None:
+    """Begin the recording of a child process; in it, and before its own code runs.
+
+    Args:
+        config: The folder, the starter, the stopper and its options, see `ProcessProbe`.
+        is_fork: Whether the parent's state is here too.
+        forked_ns: When a bare `os.fork` began; else 0.
+    """
+    global _current
+    try:
+        child = _current = Child(config)
+        recorder = _resolve(config["starter"])(config["options"], is_fork)
+        child.begin(recorder, forked_ns)
+    except Exception:
+        _current = None
+        on_outermost_end(None)
+        logger.warning("this child process is not recorded", exc_info=True)
+
+
+def _resolve(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+class Child:
+    """The recording of this process as part of its parent's."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.folder: str = config["folder"]
+        self._guard = Guard(self.stop)
+        self._writer: PartWriter | None = None
+        self._jobs: JobProbe | None = None
+
+    def begin(self, recorder: Recorder, forked_ns: int) -> None:
+        """Record the work of this process, and write it whenever a piece of it is done."""
+        self._writer = PartWriter(recorder, self.folder, forked_ns)
+        self._jobs = JobProbe(recorder, self._guard)  # not installed: only what a pool's worker receives
+        on_outermost_end(self._call_ended)
+        process_module = sys.modules.get("multiprocessing.process")
+        if process_module is not None:
+            self._replace_run(process_module.BaseProcess)
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            # A process that multiprocessing starts forgets its finalizers first, and then calls this.
+            util.register_after_fork(self, Child._finish_with_multiprocessing)
+        atexit.register(self.flush)
+
+    def flush(self) -> None:
+        """Write what is new. Where that fails, the parent's recording has ended: so does this one."""
+        writer = self._writer
+        if writer is None or _current is not self:  # ended; or a child of this process, which has its own
+            return
+        try:
+            writer.flush()
+        except OSError:
+            self.stop()
+        except Exception as error:
+            self._guard.check(error)
+
+    def stop(self) -> None:
+        """Record no more in this process."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        on_outermost_end(None)
+        if self._jobs is not None:
+            self._jobs.recorder = None
+        try:
+            _resolve(self.config["stopper"])()
+        except Exception:
+            logger.warning("the recording of a child process did not end well", exc_info=True)
+
+    def _call_ended(self, recorder: Recorder, kind: int) -> None:
+        writer = self._writer
+        if writer is None or recorder is not writer.recorder:
+            return
+        # A pool may be terminated as soon as the last result is out: a job is written before its result goes.
+        if kind in (CALL_JOB, CALL_PROCESS) or clock.now_ns() - writer.flushed_ns > _AFTER_CALL_NS:
+            self.flush()
+
+    def _finish_with_multiprocessing(self) -> None:
+        util = sys.modules["multiprocessing.util"]
+        util.Finalize(None, self.flush, exitpriority=-1000)  # after all others
+
+    def _replace_run(self, owner: Any) -> None:
+        original = vars(owner)["run"]
+        if getattr(original, ATTRIBUTE, False):  # forked from a child of ours
+            original = original.__wrapped__
+
+        @functools.wraps(original)
+        def run(self_: Any) -> None:
+            opened = self._guard(self._open, self_)
+            try:
+                original(self_)
+            except BaseException as error:
+                drop_our_frame(error)
+                if opened is not None:
+                    self._guard(close_call, opened, error)
+                raise
+            if opened is not None:
+                self._guard(close_call, opened)
+
+        setattr(run, ATTRIBUTE, True)
+        owner.run = run
+
+    def _open(self, process: Any) -> OpenCall | None:
+        own = vars(process)
+        own.pop(ATTRIBUTE, None)
+        writer, target, args = self._writer, own.get("_target"), own.get("_args", ())
+        if writer is None or not target:
+            return None
+        function = innermost(target, args)
+        code = code_of(function)
+        if code is not None and not is_user_file(code.co_filename):
+            if (function.__module__, function.__name__) in _WORKERS and args:
+                self._see_jobs(args[0])
+            return None
+        recorder = writer.recorder
+        return open_call(recorder, CALL_PROCESS, site_of(recorder, function, code), code=code)
+
+    def _see_jobs(self, queue: Any) -> None:
+        """Have a pool's worker run its jobs as calls: they are exchanged as they arrive from its queue."""
+        original = queue.get
+
+        @functools.wraps(original)
+        def get(*args: Any, **kwargs: Any) -> Any:
+            item = original(*args, **kwargs)
+            return item if item is None else self._guard(self._exchange, item) or item
+
+        queue.get = get
+
+    def _exchange(self, item: Any) -> Any:
+        jobs = self._jobs
+        if jobs is None:
+            return item
+        if type(item) is tuple:  # multiprocessing.pool: (job, index, function, args, kwargs)
+            number, index, func, args, kwargs = item
+            if getattr(func, "__name__", "") == "_helper_reraises_exception":
+                return item  # the pool compares it by identity
+            return number, index, received_job(func, args, jobs), args, kwargs
+        item.fn = received_job(item.fn, item.args, jobs)
+        return item
