@@ -1,0 +1,238 @@
+"""The coroutines that are alive, by the address of their frame, and the steps that no run of a loop surrounds.
+
+A frame object lives as long as its coroutine. The slow roads are here: a coroutine's beginning in a place that is not
+known yet, an eager task, a recording that begins inside a running program. `monitoring` has the fast ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dis
+import sys
+from asyncio import events as _events
+from collections.abc import Callable
+from types import CodeType, FrameType
+from typing import Any
+
+from asynctrace.clock import now_ns
+from asynctrace.events import (
+    ASYNC_GENERATOR,
+    CANCELLED,
+    CLOSED,
+    COROUTINE_FINISHED,
+    COROUTINE_STARTED,
+    COROUTINE_SUSPENDED,
+    EAGER,
+    RETURNED,
+    SEEN_LATE,
+    STEP_FINISHED,
+    STEP_STARTED,
+    SUSPENDED,
+    YIELDED,
+)
+from asynctrace.probes.loop import probe_of
+from asynctrace.probes.tasks import TaskEntry, TaskTable
+from asynctrace.recorder import Recorder, ThreadState
+from asynctrace.recorder.reference import Cause
+
+CO_GENERATOR = 0x20
+CO_ASYNC_GENERATOR = 0x200
+CO_COROUTINES = 0x80 | 0x100 | CO_ASYNC_GENERATOR  # coroutine, iterable coroutine (types.coroutine), async generator
+_SEND = dis.opmap.get("SEND", -1)
+_RESUME = dis.opmap.get("RESUME", -1)
+_CACHE = dis.opmap.get("CACHE", 0)
+
+
+class BareStep:
+    """A step that no run of a loop surrounds: an eager task's first, or the one in which the recording began."""
+
+    __slots__ = ("earlier_cause", "earlier_task", "entry", "task")
+
+    def __init__(self, entry: TaskEntry, task: Any, earlier_task: int, earlier_cause: Cause | None) -> None:
+        self.entry = entry
+        self.task = task
+        self.earlier_task = earlier_task
+        self.earlier_cause = earlier_cause
+
+
+class CoroutineTable:
+    """The coroutines of one recorder's process."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        tasks: TaskTable,
+        scope: Callable[[str], bool] | None,
+        meet_loop: Callable[[asyncio.AbstractEventLoop], None],
+    ) -> None:
+        self.recorder = recorder
+        self.tasks = tasks
+        self.ids: dict[int, int] = {}  # address of the frame -> id
+        self.bare_steps: dict[int, BareStep] = {}  # address of the root's frame -> its step
+        self._scope = scope
+        self._meet_loop = meet_loop
+
+    def is_in_scope(self, code: CodeType) -> bool:
+        return self._scope is None or self._scope(code.co_filename)
+
+    def begin(self, frame: FrameType, awaiter: int, state: ThreadState, flags: int) -> int:
+        """Record that a coroutine starts, or is met."""
+        recorder = self.recorder
+        code = frame.f_code
+        earlier = self.ids.get(id(frame))
+        time_ns = now_ns()
+        if earlier is not None:
+            # Its frame's address is another's now: it was closed without an event.
+            recorder.append((time_ns, state.id, COROUTINE_FINISHED, earlier, 0, 0, CLOSED))
+        if code.co_flags & CO_ASYNC_GENERATOR:
+            flags |= ASYNC_GENERATOR
+        coroutine = self.ids[id(frame)] = recorder.new_id()
+        recorder.append((time_ns, state.id, COROUTINE_STARTED, coroutine, awaiter, recorder.site(code), flags))
+        return coroutine
+
+    def awaiter_of(self, frame: FrameType, state: ThreadState) -> int:
+        """Return the coroutine that awaits this one; for a root, or one that is driven by hand, find its task and 0."""
+        awaiter = self._find_awaiter(frame, state)
+        if not awaiter:
+            self._find_task(frame, state)
+        return awaiter
+
+    def _find_awaiter(self, frame: FrameType, state: ThreadState) -> int:
+        above = frame.f_back
+        while above is not None:
+            code = above.f_code
+            flags = code.co_flags
+            # The generator of an `__await__` written in Python stands between; it is passed through.
+            if not flags & (CO_COROUTINES | CO_GENERATOR) or not is_awaiting(above):
+                return 0
+            if flags & CO_COROUTINES and self.is_in_scope(code):
+                return self.ids.get(id(above)) or self.meet_late(above, state)
+            above = above.f_back
+        return 0
+
+    def meet_late(self, frame: FrameType, state: ThreadState) -> int:
+        """Give an id to a coroutine that began before the recording, or before its loop was met."""
+        awaiter = self._find_awaiter(frame, state)
+        if not awaiter:
+            self._find_task(frame, state, is_late=True)
+        # Meeting its loop can have met it.
+        return self.ids.get(id(frame)) or self.begin(frame, awaiter, state, SEEN_LATE)
+
+    def meet_suspended(self, task: Any) -> None:
+        """Give ids to the coroutines of a task that waits: its await chain, outermost first."""
+        state = self.recorder.local.state
+        link, awaiter = task.get_coro(), 0
+        while True:
+            kind = type(link).__name__
+            if kind == "coroutine":
+                frame, link = link.cr_frame, link.cr_await
+            elif kind == "generator":
+                frame, link = link.gi_frame, link.gi_yieldfrom
+            else:
+                return
+            if frame is None:
+                return
+            code = frame.f_code
+            if not code.co_flags & CO_COROUTINES or not self.is_in_scope(code):
+                continue
+            known = self.ids.get(id(frame))
+            if known is not None:
+                awaiter = known
+                continue
+            if frame.f_lasti < first_resume(code):
+                return  # it has not begun
+            awaiter = self.begin(frame, awaiter, state, SEEN_LATE)
+            self.recorder.append((now_ns(), state.id, COROUTINE_SUSPENDED, awaiter, 0, frame.f_lasti, 0))
+
+    def meet_running(self, entry: TaskEntry, task: Any) -> None:
+        """The recording began inside this task's step: the step ends where the root is suspended next."""
+        root = task.get_coro()
+        frame = root.cr_frame if type(root).__name__ == "coroutine" else None
+        if frame is None:
+            return
+        self.bare_steps[id(frame)] = BareStep(entry, task, 0, None)
+        state = self.recorder.local.state
+        frames = []
+        running: FrameType | None = sys._getframe(1)
+        while running is not None:
+            if running.f_code.co_flags & CO_COROUTINES and self.is_in_scope(running.f_code):
+                frames.append(running)
+            if running is frame:
+                break
+            running = running.f_back
+        else:
+            return  # its step runs on another thread
+        awaiter = 0
+        for each in reversed(frames):
+            awaiter = self.ids.get(id(each)) or self.begin(each, awaiter, state, SEEN_LATE)
+
+    def _find_task(self, frame: FrameType, state: ThreadState, is_late: bool = False) -> None:
+        """A coroutine without an awaiter begins: where its task's step is not known, the step begins here."""
+        loop = _events._get_running_loop()
+        if loop is None:
+            return
+        probe = probe_of(loop)
+        if probe is None or probe.recorder is not self.recorder:
+            self._meet_loop(loop)
+            probe = probe_of(loop)
+        task = asyncio.current_task(loop)
+        if task is None:
+            return
+        entry = self.tasks.get(id(task))
+        if entry is not None and entry.id == state.task:
+            return
+        recorder = self.recorder
+        time_ns = now_ns()
+        entry = self.tasks.meet(task, time_ns, state, SEEN_LATE if is_late else 0)
+        self.bare_steps[id(frame)] = BareStep(entry, task, state.task, state.cause)
+        flags = SEEN_LATE if is_late else EAGER
+        loop_id = probe.loop_id if probe is not None else 0
+        recorder.append((time_ns, state.id, STEP_STARTED, entry.id, loop_id, 0, flags))
+        state.task, state.cause = entry.id, entry.cause
+        self.tasks.read_name(entry, task)
+
+    def end_bare_step(self, frame: FrameType, state: ThreadState, outcome: int, value: Any, site: int = 0) -> None:
+        """End the bare step whose root this frame is, if it is one.
+
+        Args:
+            frame: The frame of a coroutine that is suspended or has finished.
+            state: The current thread's.
+            outcome: SUSPENDED, or how the coroutine finished.
+            value: What it is suspended on: the future that its task will wait for, None for a bare yield.
+            site: The exception's type.
+        """
+        step = self.bare_steps.pop(id(frame), None)
+        if step is None:
+            return
+        recorder, entry = self.recorder, step.entry
+        time_ns = now_ns()
+        state.task, state.cause = step.earlier_task, step.earlier_cause
+        probe = probe_of(_events._get_running_loop())
+        if probe is not None and probe.open_step is not None and probe.open_step[0] is entry:
+            probe.open_step = None
+        awaited, flags = 0, outcome
+        if outcome == SUSPENDED:
+            if value is None:
+                flags |= YIELDED
+                entry.yielded = True
+            else:
+                awaited, site = self.tasks.awaited(value)
+        else:
+            if outcome == RETURNED and step.task._must_cancel:
+                flags = CANCELLED  # the root returned, the task is cancelled all the same
+            self.tasks.read_name(entry, step.task)
+            self.tasks.forget(entry)
+        recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
+
+
+def is_awaiting(frame: FrameType) -> bool:
+    """Tell whether a frame stands at an await (or yield from), not at a call: `c.send()` does not suspend its caller."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    # On 3.12 the position is that of SEND's inline cache.
+    return at >= 0 and (code[at] == _SEND or (code[at] == _CACHE and at >= 2 and code[at - 2] == _SEND))
+
+
+def first_resume(code: CodeType) -> int:
+    """Return the offset of a code's first RESUME: before it a coroutine has not begun."""
+    instructions = code.co_code[::2]
+    return 2 * instructions.index(_RESUME) if _RESUME in instructions else 0
