@@ -13,7 +13,7 @@ from typing import Literal
 
 from asynctrace.analysis.at_work import call_work, is_machinery, own_cpu_ns, own_stretches, task_work
 from asynctrace.analysis.intervals import Interval, length, subtract
-from asynctrace.analysis.row_names import short_name, thread_name, worker_names
+from asynctrace.analysis.row_names import name_order, short_name, thread_name, worker_names
 from asynctrace.model.trace import Blocking, Call, Process, Task, Thread, Trace
 
 BarState = Literal["running", "waiting", "ready", "blocking", "starting"]
@@ -107,7 +107,8 @@ def panels(traces: Sequence[Trace | None], most: int = MOST_ROWS) -> list[Panel 
     result: list[Panel | None] = []
     for index, trace in enumerate(traces):
         others: set[str] = set().union(*names[:index], *names[index + 1 :])
-        result.append(panel(trace, others, most) if trace is not None else None)
+        has_news = not others <= names[index]
+        result.append(panel(trace, others, most) if trace is not None and has_news else alone[index])
     return result
 
 
@@ -127,7 +128,7 @@ def _call_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
         if call.task is None:
             by_thread[call.thread].append(call)
     workers = worker_names(trace)
-    rows: list[tuple[tuple[int, int, int], Row]] = []
+    rows: list[tuple[tuple[int, bool, list[str | int]], Row]] = []
     for thread, calls in by_thread.items():
         if users and not any(call.is_user for call in calls):
             continue
@@ -150,7 +151,8 @@ def _call_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
         label = "  ".join((named, _joined(unit.name for unit in units)))
         row = Row(label, tuple(sorted(bars, key=lambda bar: bar.start_ns)), tuple(units), thread)
         place = process.started_ns if not process.is_main else -1
-        rows.append(((place, not thread.is_main, row.start_ns), row))
+        # Names in the order of their numbers: threads that are started at once begin in any order.
+        rows.append(((place, not thread.is_main, name_order(thread.name)), row))
     return [row for _, row in sorted(rows, key=lambda entry: entry[0])]
 
 
@@ -204,13 +206,17 @@ def _call_bars(call: Call, own: list[Interval], work: list[Interval], cpu_ns: in
     waits = call.outcome != "unfinished" and cpu_ns < _RUNNING * long_ns
     for start, end in rest:
         if waits and end - start >= _SHORT_NS:
-            bars.append(Bar("waiting", start, end, f"CPU {cpu_ns / long_ns:.0%}".replace("%", " %")))
+            bars.append(Bar("waiting", start, end, _cpu_share(cpu_ns / long_ns)))
         else:
             bars.append(Bar("running", start, end))
     if work:  # else the whole call is a wait for other rows, and those show it
         joined = subtract(subtract(own, work), blocked)
         bars.extend(Bar("waiting", start, end) for start, end in joined if end - start >= _SHORT_NS)
     return bars
+
+
+def _cpu_share(share: float) -> str:
+    return f"CPU {share * 100:.0f} %" if share >= 0.005 else "CPU under 1 %"
 
 
 def _blocking_bar(state: BarState, blocking: Blocking) -> Bar:

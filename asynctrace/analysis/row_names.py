@@ -30,6 +30,11 @@ def thread_name(thread: Thread) -> str:
     return short_name(thread.name)
 
 
+def name_order(name: str) -> list[str | int]:
+    """Return a key that sorts names by the numbers in them: "Thread-2" before "Thread-10"."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
 def worker_names(trace: Trace) -> dict[Process, str]:
     """Return a name for each child process: its own where somebody gave it one, else "worker 1", "worker 2"."""
     names: dict[Process, str] = {}

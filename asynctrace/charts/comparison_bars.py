@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from asynctrace.analysis.comparison_rows import Bar, BarState, Row
 from asynctrace.charts.style import (
     BAR_HEIGHT,
+    SMALL,
     draw_bar_texts,
     draw_bars,
     draw_end_marks,
@@ -49,6 +50,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
     cuts: list[tuple[float, float]] = []
     for index, row in enumerate(rows):
         middle = index + 0.5
+        life = x(row.start_ns), x(row.end_ns)
         begins = sorted(unit.start_ns for unit in row.units)
         visible = _joined(_visible(row.bars, pixel_ns), begins, pixel_ns)
         cuts.extend(
@@ -59,7 +61,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         for bar in visible:
             bars[bar.state].append((x(bar.start_ns), x(bar.end_ns), middle))
             if bar.state == "running":
-                within.append((x(row.start_ns), x(row.end_ns)))
+                within.append(life)
             if bar.text and bar.state == "waiting":
                 texts.append((x(bar.start_ns), x(bar.end_ns), middle, shortened(bar.text)))
         ends.extend((x(unit.end_ns), middle, unit.outcome) for unit in row.units)
@@ -77,7 +79,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         linewidth=1.2,
         zorder=2.35,
     )
-    if height * _row_points(ax) >= 11:  # lower than that, and a text would stick out of its bar
+    if height * _row_points(ax) >= SMALL + 1:  # lower than that, and a text would stick out of its bar
         draw_bar_texts(ax, texts)
     return {*bars, *draw_end_marks(ax, ends)}
 

@@ -165,15 +165,20 @@ class _Drawing:
         measured.remove()
         return width
 
-    def _fitting(self, candidates: Sequence[str], width: float, **font: Any) -> str:
-        """Return the first text that fits into `width` inches, else the last one cut short."""
+    def _fitting(self, candidates: Sequence[str], width: float, *, tail: str = "", **font: Any) -> str:
+        """Return the first text that fits into `width` inches, else the last one cut short, before its `tail`."""
         for text in candidates:
             if self._width(text, **font) <= width:
                 return text
-        text = candidates[-1]
-        while len(text) > 1 and self._width(text + "…", **font) > width:
-            text = text[:-1].rstrip()
-        return text + "…"
+        text, tail = candidates[-1].removesuffix(tail), f"…{tail}"
+        fits, too_long = 0, len(text)
+        while too_long - fits > 1:
+            middle = (fits + too_long) // 2
+            if self._width(text[:middle].rstrip() + tail, **font) <= width:
+                fits = middle
+            else:
+                too_long = middle
+        return text[:fits].rstrip() + tail
 
     def _panel(self, index: int) -> Axes:
         from asynctrace.charts.style import TEXT
@@ -211,7 +216,8 @@ class _Drawing:
         self.present |= draw_rows(ax, panel.rows, trace.start_ns, self.clock.scale, share)
         for index, row in enumerate(panel.rows):
             if row.label:
-                label = self._fitting([row.label], self.left - place.MARGIN, size=SMALL)
+                number = "".join(row.label.rpartition(" #")[1:]) if " #" in row.label else ""
+                label = self._fitting([row.label], self.left - place.MARGIN, tail=number, size=SMALL)
                 ax.annotate(
                     label,
                     (0, index + 0.5),
@@ -308,12 +314,16 @@ class _Drawing:
         from asynctrace.charts.style import draw_legend
 
         top = (self.places.axis_bottom - place.AXIS - 0.03) / self.places.height
-        draw_legend(
-            last,
-            self.present,
-            bbox_to_anchor=(self.left / place.WIDTH, top),
-            bbox_transform=self.figure.transFigure,
-        )
+        # Below the bars; from the margin where it would else run out of the page.
+        for left in (self.left, place.MARGIN):
+            drawn = draw_legend(
+                last,
+                self.present,
+                bbox_to_anchor=(left / place.WIDTH, top),
+                bbox_transform=self.figure.transFigure,
+            )
+            if drawn is None or drawn.get_window_extent().x1 <= self.figure.bbox.x1 - place.MARGIN * self.figure.dpi:
+                break
 
     def _footer(self, notes: Sequence[str]) -> None:
         from asynctrace.charts.style import GREY_TEXT, SMALL
