@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,9 +73,16 @@ def main(args: argparse.Namespace) -> int:
 
     def on_first_line() -> None:
         saving.recording = recording
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            # A server shuts down on SIGTERM, then sends it to itself again, to the handler that was there before.
+            signal.signal(signal.SIGTERM, saving.save_and_terminate)
         recording.start()
 
-    return run(program, on_first_line)
+    try:
+        return run(program, on_first_line)
+    except KeyboardInterrupt:
+        saving.was_interrupted = True
+        raise
 
 
 class _Saving:
@@ -82,16 +90,17 @@ class _Saving:
 
     def __init__(self, output: Path, shown_as: str, *, is_quiet: bool) -> None:
         self.recording: Recording | None = None
+        self.was_interrupted = False
         self._output = output
         self._shown_as = shown_as
         self._is_quiet = is_quiet
         self._pid = os.getpid()
 
     def stop_and_save(self) -> None:
-        recording = self.recording
         # A child that the program forked has this handler, too, but the file is the parent's to write.
-        if recording is None or os.getpid() != self._pid:
+        if self.recording is None or os.getpid() != self._pid:
             return
+        recording, self.recording = self.recording, None
         try:
             recording.stop()
             trace = recording.trace
@@ -99,9 +108,17 @@ class _Saving:
             self._save(trace)
         except (AsynctraceError, OSError) as error:
             complain(f"{self._shown_as} could not be saved: {error}")
-            return
-        if not self._is_quiet:
-            self._tell(trace)
+        else:
+            if not self._is_quiet:
+                self._tell(trace)
+        if self.was_interrupted:
+            _end_as_interrupted()
+
+    def save_and_terminate(self, number: int, _: object) -> None:
+        """Handle SIGTERM: save, then end as a program without a handler does."""
+        self.stop_and_save()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
     def _save(self, trace: Trace) -> None:
         if self._output.suffix.lower() in PICTURE_SUFFIXES:
@@ -121,3 +138,15 @@ class _Saving:
             print(*lines, sep="\n", file=sys.stderr, flush=True)
         except (OSError, ValueError, AttributeError):  # nobody listens there
             pass
+
+
+def _end_as_interrupted() -> None:
+    """Have Python end the process as killed by SIGINT, after all else.
+
+    It does so when a KeyboardInterrupt was the last thing to leave code compiled from a text, and what was imported for
+    saving has run such code since: every dataclass has.
+    """
+    try:
+        exec("raise KeyboardInterrupt")
+    except KeyboardInterrupt:
+        pass

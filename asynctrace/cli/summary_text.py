@@ -24,11 +24,11 @@ SORT_KEYS: dict[str, Callable[[SummaryRow], float]] = {
     "count": lambda row: row.count,
 }
 
-_NAME_WIDTH = 24
+_NAME_WIDTH = 23
 _SHORTEST_NAME = 12
 # (first line of the heading, second line, width)
 _COLUMNS = (("count", "", 6), ("total", "s", 7), ("run", "s", 6), ("ready", "s", 6), ("wait", "s", 6))
-_MOSTLY_WIDTH = 10
+_MOSTLY_WIDTH = 12
 _STEP_WIDTH = 7
 _KIND_WIDTH = 8
 
@@ -209,9 +209,11 @@ def _row_text(row: SummaryRow, kinds: Sequence[str], is_wide: bool) -> str:
     if is_wide and kinds:
         cells += [seconds(row.waiting_ns.get(kind, 0)).rjust(max(_KIND_WIDTH, len(kind))) for kind in kinds]
     else:
-        cells.append(_mostly_on(row).ljust(_MOSTLY_WIDTH))
+        cells.append(_padded(_mostly_on(row), _MOSTLY_WIDTH))
     mark = "!" if row.longest_step_ns >= LONG_STEP_NS else ""
     step = milliseconds(row.longest_step_ns) if row.longest_step_ns else "-"
+    if len(mark) + len(step) > _STEP_WIDTH:
+        step = f"{row.longest_step_ns / 1e9:.0f} s"
     cells.append(mark + step.rjust(_STEP_WIDTH - len(mark)))
     return " ".join(cells)
 
@@ -221,7 +223,7 @@ def _mostly_on(row: SummaryRow) -> str:
         return "-"
     kind, waited_ns = max(row.waiting_ns.items(), key=lambda item: item[1])
     share = f"{100 * waited_ns / row.all_waiting_ns:.0f}%"
-    return f"{fitted(visible(kind.rpartition('.')[2]), _MOSTLY_WIDTH - 5):<{_MOSTLY_WIDTH - 5}} {share:>4}"
+    return f"{_padded(fitted(visible(kind.rpartition('.')[2]), _MOSTLY_WIDTH - 5), _MOSTLY_WIDTH - 5)} {share:>4}"
 
 
 def _outcomes_lines(rows: Iterable[SummaryRow]) -> list[str]:

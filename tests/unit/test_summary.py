@@ -206,10 +206,10 @@ def test_text_of_the_whole_summary() -> None:
         "api.pftrace   0.100 s   2 tasks   in progress: peak 2, mean 1.4   lost 0",
         "loop busy 80 %   longest block 60.0 ms: App.serve app.py:3, 1 kept waiting",
         "",
-        "coroutine                 count   total    run  ready   wait mostly on     step",
-        "                                      s      s      s      s            max, ms",
-        "------------------------ ------ ------- ------ ------ ------ ---------- -------",
-        "App.serve       app.py:3      2   0.200 0.0900 0.0620 0.0480 io     62% !  60.0",
+        "coroutine                count   total    run  ready   wait mostly on       step",
+        "                                     s      s      s      s              max, ms",
+        "----------------------- ------ ------- ------ ------ ------ ------------ -------",
+        "App.serve      app.py:3      2   0.200 0.0900 0.0620 0.0480 io       62% !  60.0",
         "",
         "1 returned   1 raised (TimeoutError in App.serve)",
         "Totals include what a coroutine awaited inside: rows do not add up.",
@@ -261,8 +261,13 @@ def test_empty_trace_says_so_in_one_sentence() -> None:
         "lone \udc80 surrogate",
         "",
     ],
+    ids=["long", "method", "inner", "quotes", "control", "emoji", "wide", "surrogate", "empty"],
 )
-@pytest.mark.parametrize("file", ["app.py", "/very/" + "long" * 30 + ".py", "C:\\dir\\" + "名" * 60 + ".py", ""])
+@pytest.mark.parametrize(
+    "file",
+    ["app.py", "/very/" + "long" * 30 + ".py", "C:\\dir\\" + "名" * 60 + ".py", ""],
+    ids=["short file", "long file", "wide file", "no file"],
+)
 def test_80_columns_hold_whatever_the_names(name: str, file: str) -> None:
     fake = FakeTrace(source=file)
     task = fake.task(name, states=[("running", 0, 1_234_567), ("waiting", 1_234_567, 9_999_999, "future")], file=file)
