@@ -14,7 +14,8 @@ from asynctrace.formats.wire import WireError, bytes_field, int_field, read_fiel
 _ALL_BITS = (1 << 64) - 1
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_START = int_field(1, layout.HEADER) + bytes_field(2, layout.MAGIC)
-_FIRST_BYTES = 64  # a header is shorter
+_FIRST_BYTES = 4096  # a header has some 30, which gzip gives out only with more behind them
+_UNPACKED_AT_ONCE = 1 << 16
 
 Contents = tuple[list[Part], int | None, int | None, bool, list[str]]
 
@@ -32,6 +33,7 @@ def read_parts(path: Path) -> Contents:
     content = _content(path)
     if not content:
         raise FormatError(f"{path} is empty: the program that wrote it ended before it could write anything")
+    content = _unpacked(content)
     reader = _Reader(content)
     try:
         header = reader.header()
@@ -71,7 +73,7 @@ def is_our_trace(path: Path) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
-        return _unpacked(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise FormatError(f"{path}: no such file") from None
     except OSError as error:
@@ -82,10 +84,14 @@ def _unpacked(content: bytes) -> bytes:
     """Return what a gzip file holds, as far as it goes; anything else as it is."""
     if not content.startswith(_GZIP_MAGIC):
         return content
+    unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress
+    pieces = []
     try:
-        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(content)
-    except zlib.error as error:
-        raise WireError(str(error)) from error
+        for start in range(0, len(content), _UNPACKED_AT_ONCE):
+            pieces.append(unpack(content[start : start + _UNPACKED_AT_ONCE]))
+    except zlib.error:
+        pass  # what comes after a damage is lost, as after a cut
+    return b"".join(pieces)
 
 
 def _guess(content: bytes) -> str:

