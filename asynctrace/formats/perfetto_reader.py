@@ -1,7 +1,7 @@
 """Read back what `perfetto_writer` wrote: whole, or up to where the file was cut (see `perfetto_layout`)."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from asynctrace.errors import FormatError
@@ -84,14 +84,16 @@ def _unpacked(content: bytes) -> bytes:
     """Return what a gzip file holds, as far as it goes; anything else as it is."""
     if not content.startswith(_GZIP_MAGIC):
         return content
+    return b"".join(_unpacked_pieces(content))
+
+
+def _unpacked_pieces(content: bytes) -> Iterator[bytes]:
     unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress
-    pieces = []
     try:
         for start in range(0, len(content), _UNPACKED_AT_ONCE):
-            pieces.append(unpack(content[start : start + _UNPACKED_AT_ONCE]))
+            yield unpack(content[start : start + _UNPACKED_AT_ONCE])
     except zlib.error:
-        pass  # what comes after a damage is lost, as after a cut
-    return b"".join(pieces)
+        return  # what comes after a damage is lost, as after a cut
 
 
 def _guess(content: bytes) -> str:
