@@ -130,7 +130,7 @@ def trace_function(
                 raise
         opened = None
         try:
-            code = function.__code__  # type: ignore[attr-defined]  # a decorator may have exchanged it since
+            code = function.__code__  # read now: it can be exchanged
             if not is_target_of(recorder.local.state, code):
                 opened = open_call(recorder, CALL_TRACED, recorder.site(code))
         except BaseException as error:
@@ -146,7 +146,7 @@ def trace_function(
             _close(opened, None, check)
         return result
 
-    note_wrapper(traced.__code__)
+    note_wrapper(traced.__code__)  # type: ignore[attr-defined]  # typeshed does not know it for a function
     return traced
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from asynctrace.probes.calls import drop_our_frame
 
@@ -55,7 +55,7 @@ class ImportWatch:
             spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
-                    spec.loader = _TellingLoader(spec.loader, self, name)
+                    spec.loader = cast("Any", _TellingLoader(spec.loader, self, name))
                 return spec
         return None
 

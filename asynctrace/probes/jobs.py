@@ -166,8 +166,8 @@ class JobCall:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._asynctrace_func, name)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # it can be assigned to in typeshed, never here
+    @property  # type: ignore[misc]  # typeshed lets it be assigned to
+    def __class__(self) -> Any:
         return type(self._asynctrace_func)
 
     @property

@@ -86,8 +86,8 @@ class _Sleep:
                     (clock.now_ns(), state.id, BLOCKING_FINISHED, subject, 0, 0, 0)  # type: ignore[union-attr]
                 )
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # it can be assigned to in typeshed, never here
+    @property  # type: ignore[misc]  # typeshed lets it be assigned to
+    def __class__(self) -> Any:
         return BuiltinFunctionType
 
     def __getattr__(self, name: str) -> Any:
