@@ -22,6 +22,7 @@ from asynctrace.model.trace import Trace
 
 Given = str | PathLike[str] | Trace | Callable[[], Any]
 
+_OWN_THREAD = "MainThread"
 _TRACE_SUFFIX = ".pftrace"
 # What is left of a traceback's line without the rails that an exception group draws: "ValueError: boom".
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
@@ -101,32 +102,32 @@ def _run_function(name: str, function: Callable[[], Any]) -> Version:
         asyncio.get_running_loop()
     except RuntimeError:
         return _record_call(name, function)
-    # In a notebook the cell itself runs on a loop: a thread of its own has none, and the cell's tasks are not the
-    # version's.
+    # In a notebook the cell itself runs on a loop: a thread of its own has none.
     versions: list[Version] = []
-    thread = threading.Thread(target=lambda: versions.append(_record_call(name, function)), name=name)
+    thread = threading.Thread(target=lambda: versions.append(_record_call(name, function)), name=_OWN_THREAD)
     thread.start()
     thread.join()
     (version,) = versions
-    if version.trace is None:
-        return version
-    tasks = tuple(task for task in version.trace.tasks if not task.is_clipped)
-    return measured(name, replace(version.trace, tasks=tasks), version.error)
+    trace = version.trace
+    assert trace is not None  # a recording always has one
+    for recorded in trace.threads:
+        # To the version it is the main thread: the one that starts the others and waits for them.
+        recorded.is_main = recorded.is_main or recorded.name == _OWN_THREAD
+    # The cell's own tasks, begun before, are not the version's.
+    tasks = tuple(task for task in trace.tasks if not task.is_clipped)
+    return measured(name, replace(trace, tasks=tasks), version.error)
 
 
 def _record_call(name: str, function: Callable[[], Any]) -> Version:
-    from asynctrace.decorator import traced
-    from asynctrace.recording import record
+    from asynctrace.recording import Recording
 
     error: str | None = None
-    with record() as recording:
+    # The calls of plain functions are the rows of a plain version; those of an `async def` are told by its tasks.
+    with Recording(functions=not inspect.iscoroutinefunction(function)) as recording:
         try:
-            if inspect.iscoroutinefunction(function):
-                asyncio.run(function())
-            else:
-                result = traced(function)()
-                if inspect.iscoroutine(result):  # a partial or a lambda around an async def
-                    asyncio.run(result)
+            result = function()
+            if inspect.iscoroutine(result):
+                asyncio.run(result)
         except Exception as failure:
             error = f"{type(failure).__name__}: {failure}".rstrip(": ")
     return measured(name, recording.trace, error)

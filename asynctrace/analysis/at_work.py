@@ -16,7 +16,6 @@ from asynctrace.model.trace import Call, Process, Task, Thread, Trace
 
 # The targets of pool threads and pool processes: a place where jobs run, not work of the program.
 _MACHINERY = ("concurrent/futures/", "multiprocessing/", "asyncio/")
-_WAITS_FOR_WORK = ("join", "result", "as_completed", "shutdown")
 
 
 def is_machinery(call: Call) -> bool:
@@ -175,11 +174,7 @@ def _without_waits(call: Call, own: list[Interval], elsewhere: list[Interval], c
     The CPU time of a call is one figure: it is held to have been used first where nothing else was in progress. What
     is left of it must fill half of the time in question, or that time was a wait.
     """
-    blocked = [
-        (blocking.start_ns, blocking.end_ns)
-        for blocking in call.blockings
-        if blocking.primitive.rpartition(".")[2] not in _WAITS_FOR_WORK
-    ]
+    blocked = [(blocking.start_ns, blocking.end_ns) for blocking in call.blockings]
     unblocked = subtract(own, blocked)
     in_question = intersect(unblocked, elsewhere)
     alone_ns = length(unblocked) - length(in_question)

@@ -7,6 +7,8 @@ from typing import Literal
 
 from asynctrace.comparison import COLUMNS, Comparison
 
+_MOST_LINES = 40
+
 
 def show_progress(name: str, event: Literal["started", "finished", "failed"]) -> None:
     """Tell on stderr which version runs."""
@@ -28,10 +30,12 @@ def print_table(comparison: Comparison) -> None:
 
 
 def tell_failures(comparison: Comparison) -> None:
-    """Show on stderr what each failed script wrote."""
+    """Show on stderr the end of what each failed script wrote."""
     for version in comparison.versions:
-        if version.error is not None and version.output.strip():
-            print(f"\n{version.name} wrote:\n{version.output.rstrip()}", file=sys.stderr)
+        lines = version.output.rstrip().splitlines()
+        if version.error is not None and lines:
+            cut = ["…"] if len(lines) > _MOST_LINES else []
+            print(f"\n{version.name} wrote:", *cut, *lines[-_MOST_LINES:], sep="\n", file=sys.stderr)
 
 
 def _print_rich(comparison: Comparison) -> None:
