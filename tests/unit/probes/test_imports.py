@@ -53,7 +53,7 @@ def test_tells_when_a_module_is_imported_and_goes(module, watch):
     assert type(loader).__module__ == "_frozen_importlib_external"
     assert imported.__loader__ is imported.__spec__.loader
     assert imported.seen == (imported.__loader__, imported.__loader__)
-    assert imported.__spec__.cached == imported.__cached__
+    assert imported.__spec__.cached == importlib.util.cache_from_source(imported.__file__)
 
 
 def test_a_module_that_is_there_is_told_at_once(watch):

@@ -1,4 +1,3 @@
-import asyncio
 import copy
 import importlib.util
 import inspect
@@ -127,7 +126,7 @@ def test_looks_like_the_built_in_function(probe):
     for name in ("__name__", "__qualname__", "__module__", "__doc__", "__self__"):
         assert getattr(time.sleep, name) == getattr(REAL[0], name)
     assert repr(time.sleep) == repr(REAL[0])
-    assert not asyncio.iscoroutinefunction(time.sleep)
+    assert not inspect.iscoroutinefunction(time.sleep)
 
 
 def test_does_not_become_a_method(probe):
