@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, MethodType
 from typing import Any
 
-from asynctrace import clock
+from asynctrace.clock import now_ns
 from asynctrace.events import (
     CAUSE_THREAD,
     CAUSE_TIMER,
@@ -29,7 +29,7 @@ from asynctrace.events import (
 )
 from asynctrace.probes.causes import completed_from
 from asynctrace.probes.failure import Guard
-from asynctrace.probes.runs import CallbackRun, Run, StepRun
+from asynctrace.probes.runs import CallbackRun, Run, StepRun, callback_of
 from asynctrace.probes.tasks import PyTask, TaskEntry, TaskTable, is_task_type
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
@@ -135,11 +135,13 @@ class LoopProbe:
 
     def _make_call_soon(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref
-        now_ns = clock.now_ns
 
         def call_soon(callback: Any, *args: Any, context: Any = None) -> Any:
             recorder = self.recorder
-            if recorder is None or not callable(callback) or issubclass(type(callback), Run):
+            kind = type(callback)
+            if recorder is None or (
+                kind not in _step_types and (not callable(callback) or issubclass(kind, Run))
+            ):
                 return _without_our_frame(original(get_loop(), callback, *args, context=context))
             time_ns = now_ns()
             run = callback
@@ -147,11 +149,12 @@ class LoopProbe:
             try:
                 state = recorder.local.state
                 cause = state.cause or completed_from(recorder)
-                task = stepped_task(callback)
+                task = callback.__self__ if kind in _step_types else stepped_task(callback)
                 if task is None:
                     run = CallbackRun(callback, self, cause)
                 else:
-                    entry = self.table.meet(task, time_ns, state)  # type: ignore[union-attr]
+                    table = self.table
+                    entry = table.get(id(task)) or table.meet(task, time_ns, state)  # type: ignore[union-attr]
                     if entry.yielded:
                         entry.yielded = False
                         cause = entry.cause
@@ -162,7 +165,9 @@ class LoopProbe:
             handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
-            return _without_our_frame(handle)
+            if type(handle) is not asyncio.Handle or handle._source_traceback:
+                return _without_our_frame(handle)
+            return handle
 
         return call_soon
 
@@ -173,7 +178,7 @@ class LoopProbe:
             recorder = self.recorder
             if recorder is None or not callable(callback) or issubclass(type(callback), Run):
                 return _without_our_frame(original(get_loop(), callback, *args, context=context))
-            time_ns = clock.now_ns()
+            time_ns = now_ns()
             run, task, entry = callback, None, None
             try:
                 state = recorder.local.state
@@ -243,11 +248,11 @@ class LoopProbe:
             if timeout is not None and timeout <= 0:
                 return original(selector, timeout)
             thread = recorder.local.state.id
-            recorder.append((clock.now_ns(), thread, LOOP_IDLE_STARTED, self.loop_id, 0, 0, 0))
+            recorder.append((now_ns(), thread, LOOP_IDLE_STARTED, self.loop_id, 0, 0, 0))
             try:
                 return original(selector, timeout)
             finally:
-                recorder.append((clock.now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
+                recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
 
         return select
 
@@ -302,13 +307,13 @@ class LoopProbe:
                     continue
                 callback = handle._callback
                 if issubclass(type(callback), Run):
-                    callback = object.__getattribute__(callback, "_asynctrace_callback")
+                    callback = callback_of(callback)
                 task = stepped_task(callback)
                 if task is None:
                     handle._callback = CallbackRun(callback, self, cause)
                 else:
                     stepped.add(task)
-                    entry = table.meet(task, clock.now_ns(), state, SEEN_LATE)
+                    entry = table.meet(task, now_ns(), state, SEEN_LATE)
                     handle._callback = StepRun(callback, self, entry)
         return stepped
 
@@ -323,7 +328,7 @@ class LoopProbe:
         task = ref()
         if task is None:
             return
-        time_ns = clock.now_ns()
+        time_ns = now_ns()
         awaited, site, flags = self.table.step_end(entry, task)
         if self.note_stack is not None and not flags & 7:
             self.note_stack(time_ns, state.id, entry, task)

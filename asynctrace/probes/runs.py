@@ -11,7 +11,7 @@ from asyncio.tasks import _GatheringFuture  # type: ignore[attr-defined]
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
-from asynctrace import clock
+from asynctrace.clock import now_ns
 from asynctrace.events import (
     CALLBACK_RAN,
     OUTCOME_MASK,
@@ -30,62 +30,59 @@ _FUTURES = frozenset({asyncio.Future, asyncio.Task, _GatheringFuture, PyFuture, 
 
 
 class Run:
-    """What both kinds of run have in common: they stand in for their callback."""
+    """What both kinds of run have in common: they stand in for their callback.
 
-    __slots__ = ("_asynctrace_callback", "_asynctrace_probe")
+    `_asynctrace` holds (callback, probe, cause or task's entry): one attribute, for each that is read costs more in a
+    class with `__getattr__`.
+    """
 
-    def __init__(self, callback: Any, probe: LoopProbe) -> None:
-        self._asynctrace_callback = callback
-        self._asynctrace_probe = probe
+    __slots__ = ("_asynctrace",)
+
+    def __init__(self, callback: Any, probe: LoopProbe, third: Any) -> None:
+        self._asynctrace = callback, probe, third
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._asynctrace_callback, name)
-
-    @property
-    def __class__(self) -> Any:
-        return type(self._asynctrace_callback)
+        return getattr(self._asynctrace[0], name)
 
     @property
     def __wrapped__(self) -> Any:
-        return self._asynctrace_callback
+        return self._asynctrace[0]
+
+    @property
+    def __class__(self) -> Any:
+        return type(self._asynctrace[0])
 
     def __eq__(self, other: object) -> Any:
         # type(), for isinstance() is answered by the callback's class.
         if issubclass(type(other), Run):
-            other = object.__getattribute__(other, "_asynctrace_callback")
-        return self._asynctrace_callback == other
+            other = callback_of(other)
+        return self._asynctrace[0] == other
 
     def __ne__(self, other: object) -> Any:
         if issubclass(type(other), Run):
-            other = object.__getattribute__(other, "_asynctrace_callback")
-        return self._asynctrace_callback != other
+            other = callback_of(other)
+        return self._asynctrace[0] != other
 
     def __hash__(self) -> int:
-        return hash(self._asynctrace_callback)
+        return hash(self._asynctrace[0])
 
     def __repr__(self) -> str:
-        return repr(self._asynctrace_callback)
+        return repr(self._asynctrace[0])
 
     def __str__(self) -> str:
-        return str(self._asynctrace_callback)
+        return str(self._asynctrace[0])
 
     def __bool__(self) -> bool:
-        return bool(self._asynctrace_callback)
+        return bool(self._asynctrace[0])
 
 
 class CallbackRun(Run):
     """A plain callback. What it queues is caused by what caused it."""
 
-    __slots__ = ("_asynctrace_cause",)
-
-    def __init__(self, callback: Any, probe: LoopProbe, cause: Cause) -> None:
-        self._asynctrace_callback = callback
-        self._asynctrace_probe = probe
-        self._asynctrace_cause = cause
+    __slots__ = ()
 
     def __call__(self, *args: Any) -> Any:
-        callback = self._asynctrace_callback
-        probe = self._asynctrace_probe
+        callback, probe, cause = self._asynctrace
         recorder = probe.recorder
         if recorder is None:  # the recording has ended since
             try:
@@ -95,8 +92,8 @@ class CallbackRun(Run):
                 raise
         state = recorder.local.state
         earlier = state.cause
-        state.cause = self._asynctrace_cause
-        begin_ns = clock.now_ns()
+        state.cause = cause
+        begin_ns = now_ns()
         try:
             return callback(*args)
         except BaseException as error:
@@ -104,7 +101,7 @@ class CallbackRun(Run):
             raise
         finally:
             state.cause = earlier
-            end_ns = clock.now_ns()
+            end_ns = now_ns()
             if end_ns - begin_ns >= LONG_CALLBACK_NS:
                 probe.guard(_note_long_callback, probe, state.id, callback, begin_ns, end_ns)
 
@@ -112,19 +109,12 @@ class CallbackRun(Run):
 class StepRun(Run):
     """A step of a task. What it queues is caused by its task."""
 
-    __slots__ = ("_asynctrace_entry",)
-
-    def __init__(self, callback: Any, probe: LoopProbe, entry: TaskEntry) -> None:
-        self._asynctrace_callback = callback
-        self._asynctrace_probe = probe
-        self._asynctrace_entry = entry
+    __slots__ = ()
 
     def __call__(self, *args: Any) -> Any:
-        callback = self._asynctrace_callback
-        probe = self._asynctrace_probe
+        callback, probe, entry = self._asynctrace
         recorder = probe.recorder
-        entry = self._asynctrace_entry
-        if recorder is None or entry.ref.table is not probe.table:
+        if recorder is None or entry.table is not probe.table:
             # Queued in an earlier recording, or the recording has ended since.
             try:
                 return callback(*args)
@@ -133,31 +123,42 @@ class StepRun(Run):
                 raise
         task = callback.__self__
         state = recorder.local.state
-        if probe.open_step is not None:
-            probe.guard(probe.close_late_step)
-        if not entry.has_name:
-            probe.guard(entry.ref.table.read_name, entry, task)
-        flags = THROWN if task._must_cancel or (args and _is_cancelled(args[0])) else 0
         earlier_cause, earlier_task = state.cause, state.task
-        state.cause = entry.cause
-        state.task = entry.id
-        recorder.append((clock.now_ns(), state.id, STEP_STARTED, entry.id, probe.loop_id, 0, flags))
+        try:
+            if probe.open_step is not None:
+                probe.close_late_step()
+            if not entry.has_name:
+                entry.table.read_name(entry, task)
+            flags = THROWN if task._must_cancel or (args and _is_cancelled(args[0])) else 0
+            state.cause = entry.cause
+            state.task = entry.id
+            recorder.append((now_ns(), state.id, STEP_STARTED, entry.id, probe.loop_id, 0, flags))
+        except BaseException as error:
+            probe.guard.check(error)
         try:
             return callback(*args)
         except BaseException as error:
             _drop_our_frame(error)
             raise
         finally:
-            time_ns = clock.now_ns()
+            time_ns = now_ns()
             state.cause = earlier_cause
             state.task = earlier_task
-            probe.guard(_end_step, probe, time_ns, state.id, entry, task)
+            try:
+                _end_step(probe, time_ns, state.id, entry, task)
+            except BaseException as error:
+                probe.guard.check(error)
+
+
+def callback_of(run: Any) -> Any:
+    """Return the callback that a run stands in for."""
+    return run._asynctrace[0]
 
 
 def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None:
     table = probe.table
     recorder = probe.recorder
-    if recorder is None or table is None or entry.ref.table is not table:
+    if recorder is None or entry.table is not table:
         return  # the recording stopped inside this step
     awaited, site, flags = table.step_end(entry, task)
     if probe.note_stack is not None and not flags & OUTCOME_MASK:

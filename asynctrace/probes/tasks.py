@@ -34,25 +34,31 @@ PyFuture: Any = _futures._PyFuture  # type: ignore[attr-defined]
 _CFuture: Any = _futures.Future
 
 
+id_of = id  # `id` is also the word for ours
+
+
 def is_task_type(kind: type) -> bool:
     """Tell whether objects of this type are asyncio tasks, without asking an object."""
     return issubclass(kind, (CTask, PyTask))
 
 
 class _TaskRef(weakref.ref[Any]):
-    __slots__ = ("entry", "table")
+    __slots__ = ("entry",)
     entry: TaskEntry
-    table: TaskTable
 
 
 class TaskEntry:
     """One task that is known: its id, and itself as the cause of what its steps queue."""
 
-    __slots__ = ("address", "cause", "has_name", "id", "ref", "yielded")
+    __slots__ = ("address", "cause", "future_type", "has_name", "id", "ref", "table", "task_type", "yielded")
 
-    def __init__(self, id: int, address: int) -> None:
+    def __init__(self, id: int, task: Any, table: TaskTable) -> None:
         self.id = id
-        self.address = address
+        self.address = id_of(task)
+        self.table = table
+        # asyncio's own classes under the task: a user's subclass may override done() or get_name().
+        self.task_type: Any = PyTask if issubclass(type(task), PyTask) else CTask
+        self.future_type: Any = PyFuture if self.task_type is PyTask else _CFuture
         self.cause: Cause = (CAUSE_TASK, id, 0)
         self.ref: _TaskRef
         self.has_name = False
@@ -70,17 +76,15 @@ class TaskTable:
 
     def meet(self, task: Any, time_ns: int, state: ThreadState, flags: int = 0) -> TaskEntry:
         """Return the entry of a task; at its first sight record that it was created, by the task whose step runs."""
-        address = id(task)
-        entry = self._entries.get(address)
+        entry = self._entries.get(id(task))
         if entry is not None:
             return entry
         recorder = self.recorder
-        entry = TaskEntry(recorder.new_id(), address)
+        entry = TaskEntry(recorder.new_id(), task, self)
         ref = _TaskRef(task, _collected)
         ref.entry = entry
-        ref.table = self
         entry.ref = ref
-        self._entries[address] = entry
+        self._entries[entry.address] = entry
         cause = state.cause
         creator = cause[1] if cause is not None and cause[0] == CAUSE_TASK and not flags & SEEN_LATE else 0
         recorder.append((time_ns, state.id, TASK_CREATED, entry.id, creator, self._root_site(task), flags))
@@ -104,7 +108,7 @@ class TaskTable:
         self.read_name(entry, task)
         self.forget(entry)
         # Never task.exception(): it would silence "exception was never retrieved".
-        if future_type(task).cancelled(task):
+        if entry.future_type.cancelled(task):
             return CANCELLED, 0
         if task._exception is not None:
             return RAISED, self.recorder.text(type(task._exception).__qualname__)
@@ -116,7 +120,7 @@ class TaskTable:
 
     def read_name(self, entry: TaskEntry, task: Any) -> None:
         entry.has_name = True
-        self.recorder.names[entry.id] = str(future_type(task, of_task=True).get_name(task))
+        self.recorder.names[entry.id] = str(entry.task_type.get_name(task))
 
     def add_job_future(self, future: Any, job: int) -> None:
         """Remember that awaiting this future is waiting for that job."""
@@ -139,30 +143,24 @@ class TaskTable:
 
     def step_end(self, entry: TaskEntry, task: Any) -> tuple[int, int, int]:
         """Return how a step ended: (awaited id, site, flags) of its STEP_FINISHED."""
-        if future_type(task).done(task):
-            outcome, site = self.finish(entry, task)
-            return 0, site, outcome
         waiter = task._fut_waiter
         if waiter is None:
-            return 0, 0, YIELDED | SUSPENDED
+            if not entry.future_type.done(task):
+                return 0, 0, YIELDED | SUSPENDED
+            outcome, site = self.finish(entry, task)
+            return 0, site, outcome
         awaited, site = self.awaited(waiter)
         return awaited, site, SUSPENDED
 
 
-def future_type(task: Any, of_task: bool = False) -> Any:
-    """Return asyncio's own class under a task: a user's subclass may override done() or get_name()."""
-    if isinstance(task, PyTask) and PyTask is not CTask:
-        return PyTask if of_task else PyFuture
-    return CTask if of_task else _CFuture
-
-
 def _collected(ref: _TaskRef) -> None:
     """A task that was pending is gone: it ends closed, perhaps inside another task's step."""
-    table, entry = ref.table, ref.entry
+    entry = ref.entry
+    table = entry.table
     if table._entries.get(entry.address) is entry:
         del table._entries[entry.address]
         recorder = table.recorder
         recorder.append((clock.now_ns(), recorder.local.state.id, TASK_COLLECTED, entry.id, 0, 0, 0))
 
 
-__all__ = ["CTask", "PyFuture", "PyTask", "TaskEntry", "TaskTable", "future_type", "is_task_type"]
+__all__ = ["CTask", "PyFuture", "PyTask", "TaskEntry", "TaskTable", "is_task_type"]
