@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from asynctrace.analysis.intervals import length, merged
 from asynctrace.analysis.row_names import short_name, thread_name, worker_names
 from asynctrace.analysis.stretches import Stretch, call_stretches, calls_at_work, strongest, task_stretches
 from asynctrace.model.trace import Call, Process, Task, Trace
@@ -16,7 +15,6 @@ from asynctrace.model.trace import Call, Process, Task, Trace
 MOST_ROWS = 60
 MOST_LANES = 12  # of one group: more of the same thing tell nothing new
 
-_NEXT_TO_NOTHING = 0.05  # of a thread's calls: less work than this, and the rest was a wait for other rows
 
 RowKind = Literal["task", "lane", "folded", "thread"]
 
@@ -51,7 +49,7 @@ def gantt_rows(trace: Trace, *, most: int = MOST_ROWS) -> list[Row]:
     shown = [task for task in tasks if task.is_user] or tasks  # only library tasks: then they are the subject
     visible = set(shown)
     library = [task for task in tasks if task not in visible]
-    threads = _thread_rows(trace, has_tasks=bool(shown))
+    threads = _thread_rows(trace)
     last = [_folded(f"library: {_number(len(library), 'task')}", library)] if library else []
     if len(shown) + len(threads) + len(last) <= most:
         return [*_single_rows(shown), *threads, *last]
@@ -226,18 +224,14 @@ def _leads_to(above: dict[Hashable, Hashable | None], start: Hashable | None, ta
     return False
 
 
-def _thread_rows(trace: Trace, *, has_tasks: bool) -> list[Row]:
+def _thread_rows(trace: Trace) -> list[Row]:
     stretches = call_stretches(trace)
-    is_alone = not has_tasks and len(stretches) == 1
     calls = calls_at_work(trace)
     workers = worker_names(trace)
     threads_of: Counter[Process] = Counter(thread.process for thread in stretches)
     rows: list[Row] = []
     for thread, found in stretches.items():
         made = calls[thread]
-        lived = merged((call.started_ns, call.end_ns) for call in made)
-        if not is_alone and length((one.start_ns, one.end_ns) for one in found) < _NEXT_TO_NOTHING * length(lived):
-            continue
         names = list(dict.fromkeys(short_name(call.name) for call in made))
         worker = workers.get(thread.process)
         label = worker or thread_name(thread)

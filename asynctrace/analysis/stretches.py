@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asynctrace.analysis.at_work import call_work
-from asynctrace.analysis.intervals import Interval, intersect, merged, subtract
+from asynctrace.analysis.intervals import Interval, intersect, length, merged, subtract
 from asynctrace.analysis.row_names import short_name
 from asynctrace.model.trace import Blocking, Call, StateKind, Task, Thread, Trace
+
+_NEXT_TO_NOTHING = 0.05  # of a thread's calls: less work than this, and the rest was a wait for other rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def call_stretches(trace: Trace) -> dict[Thread, list[Stretch]]:
     """Return what each thread did off the loop: waiting in calls that block, running in the others.
 
     Calls inside a task's step, and what merely waited for other recorded work, are left out; so are threads of which
-    nothing is left.
+    next to nothing is left, unless there is nothing else.
 
     Returns:
         By thread, in the order of their first stretch; ascending and disjoint, calls nest and the innermost one counts.
@@ -65,6 +67,11 @@ def call_stretches(trace: Trace) -> dict[Thread, list[Stretch]]:
                 found[call.thread].append(Stretch("waiting", start, end, texts))
         for start, end in subtract(intervals, blocked):
             found[call.thread].append(Stretch("running", start, end, (short_name(call.name),)))
+    if len(found) > 1 or trace.tasks:
+        for thread, calls in calls_at_work(trace).items():
+            lived_ns = length(merged((call.started_ns, call.end_ns) for call in calls))
+            if length((one.start_ns, one.end_ns) for one in found[thread]) < _NEXT_TO_NOTHING * lived_ns:
+                del found[thread]
     for stretches in found.values():
         stretches.sort(key=lambda stretch: (stretch.start_ns, stretch.end_ns))
     return dict(sorted(found.items(), key=lambda item: (item[1][0].start_ns, item[0].id)))

@@ -20,8 +20,10 @@ from asynctrace.charts.gantt_text import text_width
 from asynctrace.charts.mixing import Mix, unmixed
 from asynctrace.charts.style import (
     BAR_HEIGHT,
+    END_MARKS,
     FONT,
     LOOKS,
+    MARK_POINTS,
     SLIVER_POINTS,
     SMALL,
     TEXT,
@@ -36,8 +38,8 @@ from asynctrace.charts.style import (
 from asynctrace.model.trace import StateKind, Task
 
 FOLDED_HEIGHT = 0.42
-SLICE_STEP = 0.66  # of a row, from one level of coroutines to the next
-SLICE_HEIGHT = 0.58
+SLICE_STEP = 0.74  # of a row, from one level of coroutines to the next
+SLICE_HEIGHT = 0.66
 _WAKE_COLOUR = "#6B6B6B"
 _MARK_POINTS = 8.0  # closer ones would hide each other
 
@@ -74,6 +76,8 @@ def draw_rows(ax: Axes, rows: Sequence[Row], places: RowPlaces, blockings: Mappi
     names: list[tuple[float, float, float, Sequence[str]]] = []
     starting: list[Bar] = []
     ends: list[tuple[float, float, str]] = []
+    ends_inside: list[tuple[float, float, str]] = []
+    mark = points_to_x(ax, 2 * MARK_POINTS)
     for height in (BAR_HEIGHT, FOLDED_HEIGHT):
         bars: dict[str, list[Bar]] = {"running": [], "waiting": [], "ready": [], "blocking": []}
         within: list[tuple[float, float]] = []
@@ -83,9 +87,13 @@ def draw_rows(ax: Axes, rows: Sequence[Row], places: RowPlaces, blockings: Mappi
             plain, mixed = unmixed(row.stretches, finest_ns)
             mixes += [(mix, middle, height) for mix in mixed]
             first, last = places.x(row.stretches[0].start_ns), places.x(row.stretches[-1].end_ns)
+            # Where another bar may follow, a mark goes inside, and the text makes room for it.
+            is_shared = row.kind != "task" and len(row.ends) > 1
+            marked = {time_ns for time_ns, outcome in row.ends if is_shared and outcome in END_MARKS}
             for stretch in plain:
                 start, end = places.x(stretch.start_ns), places.x(stretch.end_ns)
                 bars[stretch.kind].append((start, end, middle))
+                end -= mark if stretch.end_ns in marked else 0.0
                 if stretch.kind == "running":
                     within.append((first, last))
                     if row.kind == "thread":
@@ -96,7 +104,9 @@ def draw_rows(ax: Axes, rows: Sequence[Row], places: RowPlaces, blockings: Mappi
                 bars["blocking"] += [(places.x(start), places.x(end), middle) for start, end in blockings.get(task, ())]
             if row.starting:
                 starting.append((places.x(row.starting[0]), places.x(row.starting[1]), middle))
-            ends += [(places.x(time_ns), middle, outcome) for time_ns, outcome in row.ends]
+            (ends_inside if is_shared else ends).extend(
+                (places.x(time_ns), middle, outcome) for time_ns, outcome in row.ends
+            )
         draw_bars(ax, "waiting", bars["waiting"], height=height)
         draw_bars(ax, "ready", bars["ready"], height=height)
         draw_running(ax, bars["running"], within, height=height)
@@ -109,6 +119,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], places: RowPlaces, blockings: Mappi
     draw_bar_texts(ax, _wide_enough(ax, texts), background=waiting)
     draw_bar_texts(ax, _wide_enough(ax, names), color="white", background=running)
     places.present |= draw_end_marks(ax, _apart(ax, ends))
+    places.present |= draw_end_marks(ax, _apart(ax, ends_inside), is_inside=True)
 
 
 def _wide_enough(
@@ -252,7 +263,7 @@ def draw_slices(
                 # Along the lower edge only, so that the name stays readable.
                 first = min(places.x(first_ns), end - sliver)
                 last = max(places.x(last_ns), first + sliver)
-                edge = bottom - 0.13
+                edge = bottom - 0.1
                 active.append([(first, edge), (first, bottom), (last, bottom), (last, edge)])
             name = piece.coroutine.name.rpartition("<locals>.")[2]
             if text_width(name, SMALL) + 6 <= (end - start) / point:

@@ -32,6 +32,7 @@ SMALL = 9.0  # points; nothing is smaller
 MEDIUM = 10.0
 TITLE = 13.0
 SLIVER_POINTS = 1.5  # 2 px of a screen: the least width of a running bar
+MARK_POINTS = 6.0  # from a bar's end to the middle of its mark
 BAR_HEIGHT = 0.7  # of a row
 
 StateName = Literal["running", "waiting", "ready", "blocking", "starting"]
@@ -63,8 +64,13 @@ LOOKS: dict[StateName, Look] = {
 _SLASHED_CIRCLE = Path.make_compound_path(Path.unit_circle(), Path([(-0.707, -0.707), (0.707, 0.707)]))
 _MARKERS: dict[str, Any] = {"raised": "X", "cancelled": _SLASHED_CIRCLE, "unfinished": ">"}
 _MARK_STYLES: dict[str, dict[str, Any]] = {
-    "raised": {"markersize": 7.0, "markerfacecolor": "#B8371B", "markeredgecolor": "none"},
-    "cancelled": {"markersize": 6.5, "markerfacecolor": "none", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
+    "raised": {
+        "markersize": 8.0,
+        "markerfacecolor": "#B8371B",
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
+    },
+    "cancelled": {"markersize": 6.5, "markerfacecolor": "white", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
     "unfinished": {"markersize": 6.0, "markerfacecolor": "white", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
 }
 END_MARKS = tuple(_MARKERS)  # outcomes that have a mark: a returned or closed one has none
@@ -137,12 +143,13 @@ def draw_running(
     draw_bars(ax, "running", widened, height=height)
 
 
-def draw_end_marks(ax: Axes, ends: Iterable[tuple[float, float, str]]) -> set[str]:
-    """Put the mark of each outcome just right of its bar's end.
+def draw_end_marks(ax: Axes, ends: Iterable[tuple[float, float, str]], *, is_inside: bool = False) -> set[str]:
+    """Put the mark of each outcome just right of its bar's end, or just left of it, inside the bar.
 
     Args:
         ax: Where; its limits and place are set.
         ends: (x, y, outcome); an outcome without a mark is skipped.
+        is_inside: Whether the marks go inside the bars, where another bar may follow.
 
     Returns:
         The outcomes that were marked, for the legend.
@@ -151,7 +158,9 @@ def draw_end_marks(ax: Axes, ends: Iterable[tuple[float, float, str]]) -> set[st
     for x, y, outcome in ends:
         if outcome in _MARKERS:
             places.setdefault(outcome, []).append((x, y))
-    beside = ax.transData + ScaledTranslation(6 / 72, 0, ax.figure.dpi_scale_trans)
+    beside = ax.transData + ScaledTranslation(
+        (-MARK_POINTS if is_inside else MARK_POINTS) / 72, 0, ax.figure.dpi_scale_trans
+    )
     for outcome, points in places.items():
         mark = _mark(outcome, transform=beside, clip_on=False, zorder=4.0)
         mark.set_data([x for x, _ in points], [y for _, y in points])
