@@ -23,6 +23,19 @@ from asynctrace.model.trace import Trace
 Given = str | PathLike[str] | Trace | Callable[[], Any]
 
 _OWN_THREAD = "MainThread"
+# `python -m asynctrace`, and found also where only this process knows the folder that we are in: a notebook or a test
+# that extended sys.path. The script's environment stays as it is.
+_START = """\
+import sys
+home = sys.argv.pop(1)
+try:
+    import asynctrace
+except ImportError:
+    sys.path.append(home)
+from asynctrace.cli import main
+sys.exit(main())
+"""
+_HOME = Path(__file__).parents[1]
 _TRACE_SUFFIX = ".pftrace"
 # What is left of a traceback's line without the rails that an exception group draws: "ValueError: boom".
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(: .*)?")
@@ -63,7 +76,7 @@ def run_version(name: str, given: Given, folder: Path) -> Version:
 def _run_script(name: str, script: Path, folder: Path) -> Version:
     output = folder / (re.sub(r"[^\w.-]+", "_", name) + _TRACE_SUFFIX)
     output.unlink(missing_ok=True)  # an older one must not pass for this run's
-    command = [sys.executable, "-m", "asynctrace", "run", "-q", "-o", str(output), str(script)]
+    command = [sys.executable, "-c", _START, str(_HOME), "run", "-q", "-o", str(output), str(script)]
     # No terminal: a script that asks for input fails at once instead of waiting behind the pipe for an answer.
     ran = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False

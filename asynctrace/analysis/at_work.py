@@ -17,6 +17,8 @@ from asynctrace.model.trace import Call, Process, Task, Thread, Trace
 # The targets of pool threads and pool processes: a place where jobs run, not work of the program.
 _MACHINERY = ("concurrent/futures/", "multiprocessing/", "asyncio/")
 
+_SHUTDOWN_NS = 500_000_000  # a worker that lives on for longer was idle, and nobody waited for it to end
+
 
 def is_machinery(call: Call) -> bool:
     """Return whether `call` is the loop of a pool's worker (or its like), which only carries jobs."""
@@ -119,30 +121,32 @@ class _CallWork:
             return []
         self._done.add(process)
         elsewhere: list[Interval] = []
-        starting: list[Interval] = []
+        edges: list[Interval] = []  # children that start or shut down: not work, but waited for like it
         for child in self._children[process.pid]:
             if child is not process:
                 elsewhere += self._process_work(child)
-                starting.append((child.started_ns, self.first_work_ns(child)))
+                begin_ns, end_ns = self._working_life(child)
+                edges.append((child.started_ns, begin_ns))
+                if child.finished_ns - end_ns <= _SHUTDOWN_NS:
+                    edges.append((end_ns, child.finished_ns))
         main = [thread for thread in self._threads[process] if thread.is_main]
         for thread in self._threads[process]:
             if not thread.is_main:
                 elsewhere += self._thread_work(thread, None)
         elsewhere = merged(elsewhere)
-        awaited = merged(elsewhere + starting)
+        awaited = merged(elsewhere + edges)
         own = [interval for thread in main for interval in self._thread_work(thread, awaited)]
         return merged(elsewhere + own)
 
-    def first_work_ns(self, process: Process) -> int:
-        """Return when `process` began with work of its own; when it was first heard of, if it never did."""
-        begins = [
-            call.started_ns
-            for thread in self._threads[process]
-            for call in self._calls[thread]
-            if not is_machinery(call)
-        ]
-        begins += [task.created_ns for thread in self._threads[process] for task in self._tasks[thread]]
-        return min(begins, default=process.first_event_ns)
+    def _working_life(self, process: Process) -> Interval:
+        """Return when `process` began its first work and ended its last; when it was first seen, if it had none."""
+        lives: list[Interval] = []
+        for thread in self._threads[process]:
+            lives += [(call.started_ns, call.end_ns) for call in self._calls[thread] if not is_machinery(call)]
+            lives += [(task.created_ns, task.end_ns) for task in self._tasks[thread]]
+        if not lives:
+            return process.first_event_ns, process.first_event_ns
+        return min(start for start, _ in lives), max(end for _, end in lives)
 
     def _thread_work(self, thread: Thread, elsewhere: list[Interval] | None) -> list[Interval]:
         """Return when `thread` was at work. Only a main thread, which began the others, is held to wait for them."""

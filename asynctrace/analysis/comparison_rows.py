@@ -19,7 +19,7 @@ from asynctrace.model.trace import Blocking, Call, Process, Task, Thread, Trace
 BarState = Literal["running", "waiting", "ready", "blocking", "starting"]
 
 MOST_ROWS = 24
-_NEXT_TO_NOTHING = 0.05  # of a lifetime: less work than this, and the rest was a wait for other rows
+_NEXT_TO_NOTHING = 0.1  # of a lifetime: less work than this, and the rest was a wait for other rows
 _RUNNING = 2 / 3  # of a stretch without a recorded wait: with less CPU time it was not one run
 _HANDED_OVER = ("thread", "process", "job")
 _SHORT_NS = 1_000_000  # between two waits: below it the CPU's share is not worth asking

@@ -157,3 +157,21 @@ def test_the_mean_is_the_integral_over_the_wall_time() -> None:
 
 def test_an_empty_trace_has_nothing_in_progress() -> None:
     assert peak_and_mean(FakeTrace().build()) == (0, 0.0)
+
+
+def test_a_main_waits_for_workers_to_shut_down_too() -> None:
+    fake = FakeTrace()
+    fake.call("main", 0, 100, cpu=5)
+    process = fake.process("ForkProcess-1", started=0, finished=90)
+    fake.call("work", 0, 60, kind="job", thread=fake.thread("MainThread", process=process, is_main=True))
+
+    assert staircase(fake, 100) == [(0, 1), (60_000_000, 0), (90_000_000, 1), (100_000_000, 0)]
+
+
+def test_a_main_does_not_wait_for_workers_that_stay_idle() -> None:
+    fake = FakeTrace()
+    fake.call("main", 0, 2000, cpu=5)
+    process = fake.process("ForkProcess-1", started=0, finished=1900)
+    fake.call("work", 0, 60, kind="job", thread=fake.thread("MainThread", process=process, is_main=True))
+
+    assert staircase(fake, 2000) == [(0, 1), (2_000_000_000, 0)]
