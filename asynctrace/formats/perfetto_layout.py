@@ -101,7 +101,7 @@ def process_track(uuid: int, pid: int, name: str) -> bytes:
 
 def thread_track(uuid: int, parent: int, pid: int, thread_id: int, name: str) -> bytes:
     """Return the packet that describes a thread."""
-    thread = _id(1, pid) + int_field(2, thread_id) + bytes_field(5, visible_text(name))
+    thread = _id(1, pid) + _id(2, thread_id) + bytes_field(5, visible_text(name))
     return packet(bytes_field(60, int_field(1, uuid) + int_field(5, parent) + bytes_field(4, thread)))
 
 

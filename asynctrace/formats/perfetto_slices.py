@@ -4,12 +4,13 @@ It goes through the events of one part once, in order, and holds only what is op
 subjects that it never saw begin (a recording's window starts later than the program) show what can be shown.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from asynctrace import events as kinds
-from asynctrace.events import Event, Part
+from asynctrace.events import Event
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_names import Names
+from asynctrace.formats.perfetto_thread_slices import NOTHING, Shown, ThreadSlices
 from asynctrace.formats.perfetto_tracks import (
     STATE,
     TASK,
@@ -20,16 +21,11 @@ from asynctrace.formats.perfetto_tracks import (
 )
 from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
 
-Shown = Sequence[bytes]  # the track events that one event shows as, in order
-
-_NOTHING: Shown = ()
-
 
 class Slices:
-    """What the events of one part show as.
+    """What the events of one part show as: each goes to the function in `handlers` for its kind.
 
     Args:
-        part: Its tables; the events are given one by one to the function in `handlers` for their kind.
         tracks: Its tracks.
         names: Its names.
         new_flow: Gives the next number of an arrow in the file.
@@ -38,22 +34,18 @@ class Slices:
 
     def __init__(
         self,
-        part: Part,
         tracks: ProcessTracks,
         names: Names,
         new_flow: Iterator[int],
         send_begin: Callable[[int, bytes], None],
     ) -> None:
-        self._sites = part.sites
         self._tracks = tracks
         self._names = names
         self._new_flow = new_flow
-        self._send_begin = send_begin
         self._tasks: dict[int, TaskTrack] = {}
         self._coroutines: dict[int, CoroutineSlice] = {}
         self._steps: dict[int, list[TaskTrack]] = {}  # thread -> the tasks whose steps run there, innermost last
-        self._job_arrows: dict[int, int] = {}
-        self._jobs_of_calls: dict[int, int] = {}
+        self._threads = ThreadSlices(tracks, names, new_flow, send_begin)
         self._late: list[int] = []  # coroutines that began before the recording, until their task is known
         self._ready = 0
         self._live = 0
@@ -68,16 +60,7 @@ class Slices:
             kinds.COROUTINE_SUSPENDED: self._coroutine_suspended,
             kinds.COROUTINE_RESUMED: self._coroutine_resumed,
             kinds.COROUTINE_FINISHED: self._coroutine_finished,
-            kinds.CALL_STARTED: self._call_started,
-            kinds.CALL_FINISHED: self._call_finished,
-            kinds.JOB_SUBMITTED: self._job_submitted,
-            kinds.BLOCKING_STARTED: self._blocking_started,
-            kinds.BLOCKING_FINISHED: self._blocking_finished,
-            kinds.LOOP_IDLE_STARTED: self._idle_started,
-            kinds.LOOP_IDLE_FINISHED: self._idle_finished,
-            kinds.CALLBACK_RAN: self._callback_ran,
-            kinds.MARK: self._mark,
-            kinds.LOST: self._lost,
+            **self._threads.handlers,
         }
 
     def finish(self) -> None:
@@ -90,7 +73,7 @@ class Slices:
     def _task_created(self, event: Event) -> Shown:
         _, _, _, task, _, root, _ = event
         if task in self._tasks:
-            return _NOTHING
+            return NOTHING
         _, begin = self._meet(task, root)
         return [begin]
 
@@ -112,7 +95,7 @@ class Slices:
         _, thread, _, task, cause, _, flags = event
         track = self._tasks.get(task)
         if track is None:
-            return _NOTHING
+            return NOTHING
         shown: list[bytes] = []
         if flags & 7 == kinds.CAUSE_TASK and cause != task:
             shown += self._arrow_of_wake(track, cause, thread)
@@ -127,12 +110,12 @@ class Slices:
     def _arrow_of_wake(self, track: TaskTrack, cause: int, thread: int) -> Shown:
         waker = self._tasks.get(cause)
         if waker is None or not waker.is_running:
-            return _NOTHING
+            return NOTHING
         flow = next(self._new_flow)
         track.arrows.append(flow)
         if track.thread in (0, thread):
             waker.wakes.append(flow)  # the arrow begins at the end of the step: the woken one comes after it
-            return _NOTHING
+            return NOTHING
         # The woken step may begin on its own thread before this one ends.
         content = layout.event_start(layout.INSTANT, self._tracks.thread(thread).uuid)
         return [event_field(content + self._names.text("wake") + layout.arrow_from_field(flow))]
@@ -153,7 +136,7 @@ class Slices:
             once += b"".join(map(layout.arrow_to_field, track.arrows))
             track.arrows.clear()
         if track.awaited:
-            arrow = self._job_arrows.pop(track.awaited, 0)
+            arrow = self._threads.job_arrows.pop(track.awaited, 0)
             track.awaited = 0
             if arrow:
                 once += layout.arrow_to_field(arrow)
@@ -174,7 +157,7 @@ class Slices:
         _, thread, _, task, awaited, site, flags = event
         track = self._tasks.get(task)
         if track is None:
-            return _NOTHING
+            return NOTHING
         steps = self._steps.get(thread)
         if steps:
             if steps[-1] is track:
@@ -237,11 +220,11 @@ class Slices:
             track.wait, label = self._names.stack(event[5])
             if label is not None and not track.is_labelled:
                 self._tracks.label(track, label)
-        return _NOTHING
+        return NOTHING
 
     def _task_collected(self, event: Event) -> Shown:
         track = self._tasks.get(event[3])
-        return _NOTHING if track is None else self._end_task(event[3], track, self._names.outcome(kinds.CLOSED, 0))
+        return NOTHING if track is None else self._end_task(event[3], track, self._names.outcome(kinds.CLOSED, 0))
 
     # Coroutines: on the track of their task. One that no step drives shows nowhere.
 
@@ -253,13 +236,13 @@ class Slices:
             # Of a task that waits, or of the step in progress: the end of a step that comes next tells.
             self._coroutines[coroutine] = CoroutineSlice(None, site, bool(flags & kinds.ASYNC_GENERATOR))
             self._late.append(coroutine)
-            return _NOTHING
+            return NOTHING
         if steps:
             track = steps[-1]
         else:
             outer = self._coroutines.get(awaiter)
             track = outer.track if outer is not None else None
-        shown: Shown = _NOTHING
+        shown: Shown = NOTHING
         if self._late and track is not None:
             shown = self._place_late(track)
         earlier = self._coroutines.get(coroutine)
@@ -297,92 +280,35 @@ class Slices:
         key = event[3]
         coroutine = self._coroutines.get(key)
         if coroutine is None:
-            return _NOTHING
+            return NOTHING
         coroutine.place = coroutine.site, event[5]
         track = coroutine.track
         # Who takes the value goes on while the generator stands still, and another task may drive it next.
         if coroutine.is_generator and event[6] & kinds.YIELDED and track is not None:
             coroutine.track = None
             return track.close(key)
-        return _NOTHING
+        return NOTHING
 
     def _coroutine_resumed(self, event: Event) -> Shown:
         key = event[3]
         coroutine = self._coroutines.get(key)
         steps = self._steps.get(event[1])
         if coroutine is None or not steps:
-            return _NOTHING
+            return NOTHING
         here, track = steps[-1], coroutine.track
         # Whoever collects a coroutine throws into it, and does not become its task.
         if here is track or (track is not None and event[6] & kinds.THROWN):
-            return _NOTHING
+            return NOTHING
         coroutine.track = here
-        closed = track.close(key) if track is not None else _NOTHING
+        closed = track.close(key) if track is not None else NOTHING
         return [*closed, *self._open(here, key, coroutine.site)]
 
     def _coroutine_finished(self, event: Event) -> Shown:
         key = event[3]
         coroutine = self._coroutines.pop(key, None)
         if coroutine is None or coroutine.track is None:
-            return _NOTHING
+            return NOTHING
         return coroutine.track.close(key, self._names.outcome(event[6], event[5]))
-
-    # Threads.
-
-    def _call_started(self, event: Event) -> Shown:
-        time_ns, thread, _, call, job, site, _ = event
-        once = b""
-        if job:
-            self._jobs_of_calls[call] = job
-            arrow = self._job_arrows.pop(job, 0)
-            once = layout.arrow_to_field(arrow) if arrow else b""
-        return [self._tracks.thread(thread).open(call, self._names.site(site), once, time_ns)]
-
-    def _call_finished(self, event: Event) -> Shown:
-        _, thread, _, call, _, error, flags = event
-        fields = self._names.outcome(flags, error)
-        job = self._jobs_of_calls.pop(call, 0)
-        if job:
-            arrow = self._job_arrows[job] = next(self._new_flow)
-            fields += layout.arrow_from_field(arrow)
-        return self._tracks.thread(thread).close(call, fields)
-
-    def _job_submitted(self, event: Event) -> Shown:
-        _, thread, _, job, _, site, _ = event
-        arrow = self._job_arrows[job] = next(self._new_flow)
-        content = layout.event_start(layout.INSTANT, self._tracks.thread(thread).uuid)
-        name = self._names.text(f"submit {self._names.described(site).name}")
-        return [event_field(content + name + layout.arrow_from_field(arrow))]
-
-    def _blocking_started(self, event: Event) -> Shown:
-        name = self._names.text(self._names.described(event[5]).name)
-        return [self._tracks.thread(event[1]).open(-event[3] - 3, name, b"", event[0])]
-
-    def _blocking_finished(self, event: Event) -> Shown:
-        return self._tracks.thread(event[1]).close(-event[3] - 3)
-
-    def _idle_started(self, event: Event) -> Shown:
-        return [self._tracks.thread(event[1]).open(event[3], self._names.text("idle"), b"", event[0])]
-
-    def _idle_finished(self, event: Event) -> Shown:
-        return self._tracks.thread(event[1]).close(event[3])
-
-    def _callback_ran(self, event: Event) -> Shown:
-        time_ns, thread, _, _, duration_ns, site, _ = event
-        track = self._tracks.thread(thread)
-        start_ns = max(0, time_ns - duration_ns)
-        if track.slices and track.slices[-1][2] > start_ns:
-            return _NOTHING  # what began inside it has not ended: the two ends would be mixed up
-        self._send_begin(start_ns, event_field(track.begin + self._names.site(site)))
-        return [track.end]
-
-    def _mark(self, event: Event) -> Shown:
-        content = layout.event_start(layout.INSTANT, self._tracks.thread(event[1]).uuid)
-        return [event_field(content + self._names.text(self._names.described(event[5]).name))]
-
-    def _lost(self, event: Event) -> Shown:
-        content = layout.event_start(layout.INSTANT, self._tracks.thread(event[1]).uuid)
-        return [event_field(content + self._names.text(f"lost {event[4]} events"))]
 
     def _counts(self, with_live: bool = False) -> bytes:
         counts = b"\x60" + _number(self._ready)  # field 12 of a track event: the values of the extra counters

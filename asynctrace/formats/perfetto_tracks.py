@@ -144,8 +144,8 @@ class ProcessTracks:
         if track is None:
             track = self._threads[thread] = Track(next(self._new_uuid))
             info = self._part.threads.get(thread)
-            # Perfetto tells threads apart by the system's id; where that is unknown, ours stands in.
-            native_id = info.native_id if info is not None and info.native_id > 0 else thread
+            # Perfetto tells threads apart by the system's id, over all processes; one is made up where it is unknown.
+            native_id = info.native_id if info is not None and info.native_id > 0 else self._part.pid * 1000 + thread
             name = info.name if info is not None else f"thread {thread}"
             self._send(layout.thread_track(track.uuid, self._process, self._part.pid, native_id, name))
         return track

@@ -89,7 +89,7 @@ class EventWriter:
         self._sequence = layout.sequence_field(number)
         tracks = ProcessTracks(part, writer._new_uuid, self._send, row_each)
         self._names = Names(part, self._send_on_sequence)
-        self._slices = Slices(part, tracks, self._names, writer._new_flow, self._send_begin)
+        self._slices = Slices(tracks, self._names, writer._new_flow, self._send_begin)
         self._clock_ns = clock_ns
         self._threads: dict[int, int] = {}
         self._thread = -1

@@ -21,7 +21,7 @@ from asynctrace.formats.perfetto_tables import record
 from asynctrace.formats.wire import WireError
 from tests.strategies_parts import any_parts, example_part, program_parts
 
-one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 
 
 def types_of(part: Part) -> list[object]:
