@@ -6,12 +6,14 @@ A wrapper's own frame never shows in a traceback: it is taken off where the exce
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import ParamSpec, TypeVar
 
 from asynctrace import clock
 from asynctrace.events import CALL_FINISHED, CALL_STARTED, CALL_TRACED, RAISED, RETURNED
+from asynctrace.probes.failure import Guard
 from asynctrace.probes.targets import note_wrapper
 from asynctrace.recorder import Recorder, ThreadState
 
@@ -109,15 +111,22 @@ def drop_our_frame(error: BaseException) -> None:
 def trace_function(
     function: Callable[_P, _R],
     get_recorder: Callable[[], Recorder | None],
-    check: Callable[[BaseException], object],
+    check: Callable[[BaseException], object] | None = None,
 ) -> Callable[_P, _R]:
     """Return a function that records each call of `function` (CPython 3.11, where no monitoring can).
 
     Args:
         function: A plain Python function.
         get_recorder: Returns the recorder while a recording runs, else None.
-        check: What a failure of ours is told to, such as `Guard.check` of the recording.
+        check: What a failure of ours is told to, such as `Guard.check` of the recording; without it, it is logged.
+
+    What is no plain function (an `lru_cache`) comes back as it is: a wrapper would lack its methods.
     """
+    inner: object = inspect.unwrap(function)  # the user's, under other decorators
+    if {type(function), type(inner)} != {FunctionType}:
+        return function
+    check = check or Guard(_do_nothing).check
+    code: CodeType = inner.__code__  # type: ignore[attr-defined]  # a FunctionType, as was just seen
 
     @functools.wraps(function)
     def traced(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -130,7 +139,6 @@ def trace_function(
                 raise
         opened = None
         try:
-            code = function.__code__  # read now: it can be exchanged
             if not is_target_of(recorder.local.state, code):
                 opened = open_call(recorder, CALL_TRACED, recorder.site(code))
         except BaseException as error:
@@ -148,6 +156,10 @@ def trace_function(
 
     note_wrapper(traced.__code__)  # type: ignore[attr-defined]  # typeshed does not know it for a function
     return traced
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _close(opened: OpenCall, error: BaseException | None, check: Callable[[BaseException], object]) -> None:

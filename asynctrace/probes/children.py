@@ -37,8 +37,8 @@ def current_child() -> Child | None:
     return _current
 
 
-def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 0) -> None:
-    """Begin the recording of a child process; in it, and before its own code runs.
+def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 0) -> Recorder | None:
+    """Begin the recording of a child process; in it, and before its own code runs. Return its recorder.
 
     Args:
         config: The folder, the starter, the stopper and its options, see `ProcessProbe`.
@@ -54,6 +54,8 @@ def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 
         _current = None
         on_outermost_end(None)
         logger.warning("this child process is not recorded", exc_info=True)
+        return None
+    return recorder  # type: ignore[no-any-return]  # what the starter promises
 
 
 def _resolve(name: str) -> Callable[..., Any]:
@@ -149,7 +151,7 @@ class Child:
         writer, target, args = self._writer, own.get("_target"), own.get("_args", ())
         if writer is None or not target:
             return None
-        function = innermost(target, args)
+        function, _ = innermost(target, args)
         code = code_of(function)
         if code is not None and not is_user_file(code.co_filename):
             if (function.__module__, function.__name__) in _WORKERS and args:

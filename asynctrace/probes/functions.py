@@ -20,6 +20,9 @@ from asynctrace.recorder.reference import traced_codes
 
 MOST_CALLS = 1_000  # of one undecorated function
 
+# Files of code that a person typed in: -c, the prompt, notebooks.
+_TYPED_IN = ("<string>", "<stdin>", "<ipython-input", "<python-input", "<console>")
+
 _PLAIN = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS  # a class body or a module has neither
 _NOT_PLAIN = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
@@ -59,8 +62,12 @@ class FunctionProbe:
         self._profiling = Profiling(self) if NEEDS_PROFILING and functions else None
 
     def wants(self, code: CodeType) -> bool:
-        """Tell whether calls of this code are recorded (as of now: one that was dropped is not)."""
-        return (self.known.get(id(code)) or self.meet(code)).is_wanted
+        """Tell whether starts or ends of this code matter now: of a function that was dropped only the open calls'."""
+        return self._is_wanted(self.known.get(id(code)) or self.meet(code))
+
+    def _is_wanted(self, function: Function) -> bool:
+        # The calls that were open when a function was dropped still end.
+        return function.is_wanted or any(other is function for _, other in self.opened.copy().values())
 
     def started(self, code: CodeType, frame: FrameType) -> bool:
         """Record that a call starts; return whether further starts of this code are wanted (else: DISABLE)."""
@@ -68,13 +75,15 @@ class FunctionProbe:
         function = self.known.get(id(code)) or self.meet(code)
         if recorder is None or not function.is_wanted:
             return False
-        if is_target_of(recorder.local.state, code):  # a thread's target, a job: recorded as that
+        state = getattr(recorder.local, "state", None)
+        if state is None:  # the recorder is just meeting this thread, and asks it for its name
+            return True
+        if is_target_of(state, code):  # a thread's target, a job: recorded as that
             self.opened[id(frame)] = None, function
             return True
         if function.kind == CALL_FUNCTION:
             if function.count >= MOST_CALLS:
                 function.is_wanted = False
-                state = recorder.local.state
                 recorder.append((clock.now_ns(), state.id, FUNCTION_DROPPED, 0, 0, function.site, 0))
                 return False
             function.count += 1
@@ -92,8 +101,7 @@ class FunctionProbe:
         if opened is not None and opened[0] is not None:
             close_call(opened[0], error, is_raised)
         function = opened[1] if opened is not None else self.known.get(id(code)) or self.meet(code)
-        # The calls that were open when a function was dropped still end.
-        return function.is_wanted or any(other is function for _, other in self.opened.copy().values())
+        return self._is_wanted(function)
 
     def meet(self, code: CodeType) -> Function:
         """Decide about a code object that was not seen before."""
@@ -116,6 +124,8 @@ class FunctionProbe:
         if not self._functions or name.startswith("<") or name == "__annotate__":
             return None
         file = code.co_filename
+        if file.startswith("<") and (not file.startswith(_TYPED_IN) or name.startswith("__")):
+            return None  # generated: the methods of a dataclass have "<string>", as what `python -c` runs
         if not is_user_file(file) or (self._in_scope is not None and not self._in_scope(file)):
             return None
         return CALL_FUNCTION

@@ -30,7 +30,7 @@ class ImportWatch:
         for name in list(self._callbacks):
             module = sys.modules.get(name)
             # One that another thread is importing right now is in there too, unfinished.
-            if module is not None and not getattr(module.__spec__, "_initializing", False):
+            if module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False):
                 self._callbacks.pop(name)(module)
         if self._callbacks:
             sys.meta_path.insert(0, self)

@@ -127,6 +127,7 @@ class JobCall:
     """The function of a job: its run is a call. To everything else it is the function that it stands for."""
 
     __slots__ = (
+        "__weakref__",
         "_asynctrace_code",
         "_asynctrace_func",
         "_asynctrace_is_submitted",
@@ -137,13 +138,14 @@ class JobCall:
     )
 
     def __init__(self, func: Any, args: tuple[Any, ...], probe: JobProbe, recorder: Recorder, job: int) -> None:
-        function = innermost(func, args)
+        function, is_batch = innermost(func, args)
+        code = code_of(function)
         self._asynctrace_func = func
         self._asynctrace_probe = probe
         self._asynctrace_recorder = recorder
         self._asynctrace_job = job
-        self._asynctrace_code = code_of(function)
-        self._asynctrace_site = site_of(recorder, function, self._asynctrace_code)
+        self._asynctrace_code = None if is_batch else code
+        self._asynctrace_site = site_of(recorder, function, code)
         self._asynctrace_is_submitted = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -217,7 +219,7 @@ def received_job(func: Any, args: tuple[Any, ...], probe: JobProbe) -> Any:
 
 def innermost_job(func: Any, args: tuple[Any, ...]) -> JobCall | None:
     """Return the job that `func` is or leads to, when it is one already (an executor of the user's hands it on)."""
-    found = innermost(func, args)
+    found, _ = innermost(func, args)
     return found if type(found) is JobCall else None
 
 

@@ -129,7 +129,7 @@ class ProcessProbe:
 
     def start_forked(self, forked_ns: int) -> None:
         """Go on in a forked child."""
-        start_child(self._config, is_fork=True, forked_ns=forked_ns)
+        self.recorder = start_child(self._config, is_fork=True, forked_ns=forked_ns)
 
     def _meet_process_module(self, module: ModuleType) -> None:
         self._guard(self._replace_start, module.BaseProcess)

@@ -15,6 +15,7 @@ from asynctrace import clock
 from asynctrace.events import BLOCKING_FINISHED, BLOCKING_STARTED
 from asynctrace.probes.calls import drop_our_frame, innermost_of
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.targets import note_stand_in
 from asynctrace.recorder import Recorder
 
 
@@ -127,6 +128,9 @@ class _ByName:
 
     def __reduce__(self) -> Any:
         return __import__, (self._name,)
+
+
+note_stand_in(_Sleep, "_asynctrace_real")
 
 
 def _replace(old: Any, new: Any) -> None:

@@ -16,6 +16,7 @@ from asynctrace.recorder.places import is_user_file
 _DEPTH = 20  # wrappings to look through
 # Functions of the standard library that run the function they are given on a batch: (code's name, its file's end).
 _BATCHES = {"_process_chunk": "process.py", "mapstar": "pool.py", "starmapstar": "pool.py"}
+_stand_ins: dict[type, str] = {}  # type of an object of ours -> its attribute that holds what it stands for
 _wrapper_codes: dict[int, CodeType] = {}  # of ours, by address: codes compare by content
 
 
@@ -24,11 +25,22 @@ def note_wrapper(code: CodeType) -> None:
     _wrapper_codes[id(code)] = code
 
 
-def innermost(target: Any, args: tuple[Any, ...] = ()) -> Any:
-    """Return the function that a call of `target` with `args` runs: what partials, contexts and methods wrap."""
+def note_stand_in(kind: type, attribute: str) -> None:
+    """Remember a type of ours whose objects stand for a function."""
+    _stand_ins[kind] = attribute
+
+
+def innermost(target: Any, args: tuple[Any, ...] = ()) -> tuple[Any, bool]:
+    """Return the function that a call of `target` with `args` runs: what partials, contexts and methods wrap.
+
+    Also tells whether that is a batch: several runs of the function, or none.
+    """
+    is_batch = False
     for _ in range(_DEPTH):
         kind = type(target)
-        if kind is functools.partial:
+        if kind in _stand_ins:
+            target = getattr(target, _stand_ins[kind])
+        elif kind is functools.partial:
             target, args = target.func, (*target.args, *args)
         elif kind is MethodType:
             target = target.__func__
@@ -42,7 +54,8 @@ def innermost(target: Any, args: tuple[Any, ...] = ()) -> Any:
             end = _BATCHES.get(code.co_name)
             if end is not None and args and code.co_filename.endswith(end) and not is_user_file(code.co_filename):
                 # A pool's batch: mapstar((function, arguments)), _process_chunk(function, arguments).
-                target = args[0][0] if end == "pool.py" and type(args[0]) is tuple and args[0] else args[0]
+                target, *batches = args[0] if end == "pool.py" else args
+                is_batch = not (len(batches) == 1 and type(batches[0]) in (tuple, list) and len(batches[0]) == 1)
                 args = ()
             elif id(code) in _wrapper_codes:
                 target = vars(target).get("__wrapped__")
@@ -50,7 +63,7 @@ def innermost(target: Any, args: tuple[Any, ...] = ()) -> Any:
                 break
         else:
             break
-    return target
+    return target, is_batch
 
 
 def code_of(function: Any) -> CodeType | None:

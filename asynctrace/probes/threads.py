@@ -62,7 +62,7 @@ class ThreadProbe:
         recorder = self.recorder
         if target is None or recorder is None:
             return None
-        function = innermost(target, vars(thread).get("_args", ()))
+        function, _ = innermost(target, vars(thread).get("_args", ()))
         code = code_of(function)
         if code is not None and not is_user_file(code.co_filename):
             return None  # a pool's worker, a queue's feeder: no call of the user's
