@@ -57,6 +57,8 @@ def call_stretches(trace: Trace) -> dict[Thread, list[Stretch]]:
     Returns:
         By thread, in the order of their first stretch; ascending and disjoint, calls nest and the innermost one counts.
     """
+    if not trace.calls:
+        return {}
     found: dict[Thread, list[Stretch]] = defaultdict(list)
     for call, intervals in call_work(trace).items():
         blocked: list[Interval] = []
@@ -79,6 +81,8 @@ def call_stretches(trace: Trace) -> dict[Thread, list[Stretch]]:
 
 def calls_at_work(trace: Trace) -> dict[Thread, list[Call]]:
     """Return the calls behind `call_stretches`, by thread, in the order of their start."""
+    if not trace.calls:
+        return {}
     found: dict[Thread, list[Call]] = defaultdict(list)
     for call, intervals in call_work(trace).items():
         if intervals:
