@@ -12,7 +12,7 @@ from types import CodeType, FunctionType
 from typing import ParamSpec, TypeVar
 
 from asynctrace import clock
-from asynctrace.events import CALL_FINISHED, CALL_STARTED, CALL_TRACED, RAISED, RETURNED
+from asynctrace.events import CALL_FINISHED, CALL_JOB, CALL_PROCESS, CALL_STARTED, CALL_TRACED, RAISED, RETURNED
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.targets import note_wrapper
 from asynctrace.recorder import Recorder, ThreadState
@@ -28,11 +28,12 @@ OpenCall = tuple[Recorder, ThreadState, int, int, int, int]
 _task_of_call: dict[int, int] = {}
 _code_of_call: dict[int, CodeType] = {}
 
+_ALWAYS_TOLD = frozenset({CALL_JOB, CALL_PROCESS})
 _outermost_ended: Callable[[Recorder, int], None] | None = None
 
 
 def on_outermost_end(hook: Callable[[Recorder, int], None] | None) -> None:
-    """Have `hook(recorder, CALL_*)` called whenever the outermost call of a thread has ended: a child saves then."""
+    """Have `hook(recorder, CALL_*)` called when a thread's outermost call, or a job, has ended: a child saves then."""
     global _outermost_ended
     _outermost_ended = hook
 
@@ -79,8 +80,26 @@ def close_call(opened: OpenCall, error: BaseException | None = None, is_raised: 
     state.depth -= 1
     _task_of_call.pop(call, None)
     _code_of_call.pop(call, None)
-    if state.depth <= 0 and _outermost_ended is not None:
+    if _outermost_ended is not None and (earlier == 0 or kind in _ALWAYS_TOLD):
         _outermost_ended(recorder, kind)
+
+
+def forget_calls(gone: list[OpenCall]) -> dict[int, int]:
+    """Give up calls of the current thread that are open: they get no end.
+
+    Returns:
+        By the id of each the id of the call around it that stays, or 0.
+    """
+    around = {opened[2]: opened[3] for opened in gone}
+    for call in around:
+        while around[call] in around:
+            around[call] = around[around[call]]
+    for _, state, call, *_ in gone:
+        state.depth -= 1
+        state.call = around.get(state.call, state.call)
+        _task_of_call.pop(call, None)
+        _code_of_call.pop(call, None)
+    return around
 
 
 def innermost_of(state: ThreadState) -> int:

@@ -11,10 +11,10 @@ from types import CodeType, FrameType
 
 from asynctrace import clock
 from asynctrace.events import CALL_FUNCTION, CALL_TRACED, FUNCTION_DROPPED
-from asynctrace.probes.calls import OpenCall, close_call, is_target_of, open_call
+from asynctrace.probes.calls import OpenCall, close_call, forget_calls, is_target_of, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.profiling import NEEDS_PROFILING, Profiling
-from asynctrace.recorder import Recorder
+from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.places import is_user_file
 from asynctrace.recorder.reference import traced_codes
 
@@ -62,12 +62,8 @@ class FunctionProbe:
         self._profiling = Profiling(self) if NEEDS_PROFILING and functions else None
 
     def wants(self, code: CodeType) -> bool:
-        """Tell whether starts or ends of this code matter now: of a function that was dropped only the open calls'."""
-        return self._is_wanted(self.known.get(id(code)) or self.meet(code))
-
-    def _is_wanted(self, function: Function) -> bool:
-        # The calls that were open when a function was dropped still end.
-        return function.is_wanted or any(other is function for _, other in self.opened.copy().values())
+        """Tell whether calls of this code are recorded (as of now: one that was dropped is not)."""
+        return (self.known.get(id(code)) or self.meet(code)).is_wanted
 
     def started(self, code: CodeType, frame: FrameType) -> bool:
         """Record that a call starts; return whether further starts of this code are wanted (else: DISABLE)."""
@@ -83,8 +79,8 @@ class FunctionProbe:
             return True
         if function.kind == CALL_FUNCTION:
             if function.count >= MOST_CALLS:
-                function.is_wanted = False
                 recorder.append((clock.now_ns(), state.id, FUNCTION_DROPPED, 0, 0, function.site, 0))
+                self._drop(function, state)
                 return False
             function.count += 1
         self.opened[id(frame)] = open_call(recorder, function.kind, function.site), function
@@ -100,8 +96,23 @@ class FunctionProbe:
         opened = self.opened.pop(id(frame), None)
         if opened is not None and opened[0] is not None:
             close_call(opened[0], error, is_raised)
-        function = opened[1] if opened is not None else self.known.get(id(code)) or self.meet(code)
-        return self._is_wanted(function)
+        return (self.known.get(id(code)) or self.meet(code)).is_wanted
+
+    def _drop(self, function: Function, state: ThreadState) -> None:
+        """Record a function no more, nor the ends of its open calls: a recursion would wait long for the outermost.
+
+        A trace leaves out all calls of a function that was dropped.
+        """
+        function.is_wanted = False
+        mine = {frame: call for frame, (call, _) in self.opened.copy().items() if call is not None and call[1] is state}
+        gone = [call for frame, call in mine.items() if self.opened[frame][1] is function]
+        around = forget_calls(gone)
+        for frame, call in mine.items():
+            other = self.opened[frame][1]
+            if other is function:
+                del self.opened[frame]
+            elif call[3] in around:  # what it returns to when it ends
+                self.opened[frame] = (*call[:3], around[call[3]], *call[4:]), other
 
     def meet(self, code: CodeType) -> Function:
         """Decide about a code object that was not seen before."""

@@ -54,7 +54,10 @@ def innermost(target: Any, args: tuple[Any, ...] = ()) -> tuple[Any, bool]:
             end = _BATCHES.get(code.co_name)
             if end is not None and args and code.co_filename.endswith(end) and not is_user_file(code.co_filename):
                 # A pool's batch: mapstar((function, arguments)), _process_chunk(function, arguments).
-                target, *batches = args[0] if end == "pool.py" else args
+                given = args[0] if end == "pool.py" else args
+                if type(given) is not tuple or not given:
+                    break
+                target, *batches = given
                 is_batch = not (len(batches) == 1 and type(batches[0]) in (tuple, list) and len(batches[0]) == 1)
                 args = ()
             elif id(code) in _wrapper_codes:

@@ -1,9 +1,12 @@
 """What the children of test_processes.py run, and how the recording begins in them. No pytest: they are many."""
 
+import multiprocessing
 import os
 import sys
 import time
 
+from asynctrace.events import CALL_FUNCTION
+from asynctrace.probes.calls import close_call, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.processes import ProcessProbe
 from asynctrace.probes.sleeping import SleepProbe
@@ -67,17 +70,22 @@ def die() -> None:
 
 
 def own_attributes(queue) -> None:
-    import multiprocessing
-
     queue.put(sorted(name for name in vars(multiprocessing.current_process()) if "asynctrace" in name))
 
 
 def parent_of(method: str) -> None:
-    import multiprocessing
-
     child = multiprocessing.get_context(method).Process(target=work)
     child.start()
     child.join()
+
+
+class Own(multiprocessing.Process):
+    """A process with a `run` of its own; what it calls is recorded, and saved at its end."""
+
+    def run(self) -> None:
+        for _ in range(3):
+            recorder = live[0].recorder
+            close_call(open_call(recorder, CALL_FUNCTION, recorder.text("step")))
 
 
 def unpicklable_result() -> object:

@@ -1,3 +1,4 @@
+import functools
 import inspect
 import traceback
 
@@ -107,6 +108,10 @@ class TestTraceFunction:
                     found.append(lines(error))
             assert found[0] == found[1]
         assert len(recorder.events) == 4 * is_recording
+
+    def test_what_is_no_plain_function_comes_back_as_it_is(self):
+        cached = functools.cache(lambda: 5)
+        assert trace_function(cached, lambda: None) is cached
 
     def test_an_exception_that_forbids_assignment_goes_through(self):
         class FrozenError(Exception):

@@ -1,3 +1,4 @@
+import dataclasses
 import sys
 import threading
 import traceback
@@ -181,17 +182,45 @@ def test_a_function_called_too_often_is_dropped(record, recorder):
     assert found[-1] == ("go", "returned")
 
 
-def test_a_recursion_that_is_dropped_ends_what_is_open(record):
+def test_a_recursion_that_is_dropped_gives_up_its_open_calls(record, recorder):
+    seen = []
+
+    def after():
+        state = recorder.local.state
+        seen.append((state.call, state.depth))
+
     def count(number):
         if number:
             count(number - 1)
+        else:
+            after()
 
     def go():
+        after()
         for _ in range(3):
             count(400)
+        after()
 
     found = record(go)
-    assert found.count(("count", CALL_FUNCTION)) == found.count(("count", "returned")) == MOST_CALLS
+    assert found.count(("count", CALL_FUNCTION)) == MOST_CALLS
+    assert found.count(("count", "returned")) == 2 * 401
+    starts = [event for event in recorder.events if event[2] == CALL_STARTED]
+    within = [event[3] for event in starts if event[5] == recorder.site(after.__code__)]
+    # The calls that stay return to one another as before: the last `after` runs in `go`, as the first.
+    assert [call for call, _ in seen] == within
+    assert seen[-1][1] == seen[0][1] == seen[3][1]
+    assert found[-1] == ("go", "returned")
+
+
+def test_generated_methods_are_not_recorded(record):
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    def go():
+        assert Point(1) == Point(1)
+
+    assert record(go) == [("go", CALL_FUNCTION), ("go", "returned")]
 
 
 def test_a_target_is_not_recorded_twice(record, recorder):

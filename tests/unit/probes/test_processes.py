@@ -87,6 +87,15 @@ def test_a_process_records_its_target(probe, recorder, context):
     assert part.threads[started[1]].is_main
 
 
+def test_a_process_with_a_run_of_its_own_is_saved_at_its_end(probe):
+    child = targets.Own()
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    [part] = probe.collect_parts()
+    assert calls(part) == [("step", RETURNED)] * 3
+
+
 def test_a_process_that_raises_says_what_it_said(context, capfd):
     def run():
         child = context.Process(target=targets.fail, name="Child")
