@@ -1,0 +1,1 @@
+"""What tracing costs, as ratios to the same program untraced: `python -m benchmarks`."""
