@@ -39,7 +39,7 @@ def completed_from(recorder: Recorder, depth: int = 2) -> Cause:
         if following is None:
             break
         frame = following
-    return kind, 0, site
+    return kind, 0, site, 0
 
 
 def _class_of(code: CodeType) -> int:

@@ -205,7 +205,7 @@ class CoroutineTable:
         if step is None:
             return
         recorder, entry = self.recorder, step.entry
-        time_ns = now_ns()
+        time_ns = entry.stepped_ns = now_ns()
         state.task, state.cause = step.earlier_task, step.earlier_cause
         probe = probe_of(_events._get_running_loop())
         if probe is not None and probe.open_step is not None and probe.open_step[0] is entry:

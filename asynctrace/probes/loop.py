@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from asyncio import base_events as _base_events
 from asyncio import events as _events
 from collections.abc import Callable
 from types import BuiltinFunctionType, MethodType
@@ -38,8 +39,8 @@ _MARK = "_asynctrace"  # the attribute that makes a loop ours; by address a new 
 _PY_STEPS = tuple(
     function for name in ("__step", "__wakeup") if (function := vars(PyTask).get(f"_Task{name}")) is not None
 )
-_TIMER: Cause = (CAUSE_TIMER, 0, 0)
-_UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0)
+_TIMER: Cause = (CAUSE_TIMER, 0, 0, 0)
+_UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
 _step_types: set[type] = set()
 
 
@@ -80,8 +81,8 @@ class LoopProbe:
         makers = {
             "call_soon": self._make_call_soon,
             "call_soon_threadsafe": self._make_call_soon_threadsafe,
-            "call_at": self._make_call_timed,
-            "call_later": self._make_call_timed,
+            "call_at": self._make_call_at,
+            "call_later": self._make_call_later,
             "run_in_executor": self._make_run_in_executor,
         }
         for name, make in makers.items():
@@ -150,6 +151,9 @@ class LoopProbe:
                 state = recorder.local.state
                 cause = state.cause or completed_from(recorder)
                 task = callback.__self__ if kind in _step_types else stepped_task(callback)
+                due_ns = cause[3]
+                if due_ns:  # it holds for what the timer wakes itself, not for what is queued on the way there
+                    cause = cause[0], cause[1], cause[2], 0
                 if task is None:
                     run = CallbackRun(callback, self, cause)
                 else:
@@ -158,6 +162,9 @@ class LoopProbe:
                     if entry.yielded:
                         entry.yielded = False
                         cause = entry.cause
+                    if due_ns < time_ns and due_ns:
+                        # Ready since the timer was due, or since it began to wait: the loop was late to look.
+                        time_ns = max(due_ns, entry.stepped_ns)
                     run = StepRun(callback, self, entry)
             except BaseException as error:
                 self.guard.check(error)
@@ -183,6 +190,7 @@ class LoopProbe:
             try:
                 state = recorder.local.state
                 cause = state.cause or self._cause_from_thread(recorder, state)
+                cause = cause[0], cause[1], cause[2], 0  # a due time holds for what the timer wakes itself
                 task = stepped_task(callback)
                 if task is None:
                     run = CallbackRun(callback, self, cause)
@@ -204,17 +212,36 @@ class LoopProbe:
         if _events._get_running_loop() is loop:
             # On the loop's own thread, outside of any run: a signal's handler, or a transport's callback.
             return completed_from(recorder, depth=3)
-        return (CAUSE_THREAD, state.id, 0)
+        return (CAUSE_THREAD, state.id, 0, 0)
 
-    def _make_call_timed(self, original: Callable[..., Any]) -> Callable[..., Any]:
+    def _make_call_at(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref
 
-        def call_timed(when: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+        def call_at(when: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
-                callback = CallbackRun(callback, self, _TIMER)
+                callback = CallbackRun(callback, self, self._timer(when))
             return _without_our_frame(original(get_loop(), when, callback, *args, context=context))
 
-        return call_timed
+        return call_at
+
+    def _make_call_later(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        get_loop = self.loop_ref
+        # asyncio's own call_later goes on to call_at, which knows when the timer is due.
+        is_through = original is not _base_events.BaseEventLoop.call_later
+
+        def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
+            if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
+                callback = CallbackRun(callback, self, _TIMER)
+            return _without_our_frame(original(get_loop(), delay, callback, *args, context=context))
+
+        return call_later
+
+    def _timer(self, when: Any) -> Cause:
+        """Return the cause that a timer is: with its due time, where the loop's clock is the machine's."""
+        loop = self.loop_ref()
+        if type(loop).time is _base_events.BaseEventLoop.time and "time" not in vars(loop) and type(when) is float:
+            return CAUSE_TIMER, 0, 0, int(when * 1e9)
+        return _TIMER
 
     def _make_run_in_executor(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref
@@ -310,7 +337,8 @@ class LoopProbe:
                     callback = callback_of(callback)
                 task = stepped_task(callback)
                 if task is None:
-                    handle._callback = CallbackRun(callback, self, cause)
+                    by = self._timer(handle._when) if cause is _TIMER else cause
+                    handle._callback = CallbackRun(callback, self, by)
                 else:
                     stepped.add(task)
                     entry = table.meet(task, now_ns(), state, SEEN_LATE)

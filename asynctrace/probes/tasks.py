@@ -50,7 +50,7 @@ class _TaskRef(weakref.ref[Any]):
 class TaskEntry:
     """One task that is known: its id, and itself as the cause of what its steps queue."""
 
-    __slots__ = ("address", "cause", "future_type", "has_name", "id", "ref", "table", "task_type", "yielded")
+    __slots__ = ("address", "cause", "future_type", "has_name", "id", "ref", "stepped_ns", "table", "task_type", "yielded")
 
     def __init__(self, id: int, task: Any, table: TaskTable) -> None:
         self.id = id
@@ -59,9 +59,10 @@ class TaskEntry:
         # asyncio's own classes under the task: a user's subclass may override done() or get_name().
         self.task_type: Any = PyTask if issubclass(type(task), PyTask) else CTask
         self.future_type: Any = PyFuture if self.task_type is PyTask else _CFuture
-        self.cause: Cause = (CAUSE_TASK, id, 0)
+        self.cause: Cause = (CAUSE_TASK, id, 0, 0)
         self.ref: _TaskRef
         self.has_name = False
+        self.stepped_ns = 0  # when its last step ended
         self.yielded = False  # an eager step that ended with a bare yield: the next wake is its own
 
 

@@ -21,8 +21,9 @@ from asynctrace.recorder.places import describe_code, expression_at
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# What queued a callback: (CAUSE_*, id of the task or thread or 0, site of the code that completed the future or 0).
-Cause = tuple[int, int, int]
+# What queued a callback: (CAUSE_*, id of the task or thread or 0, site of the code that completed the future or 0,
+# when the timer was due or 0).
+Cause = tuple[int, int, int, int]
 
 _Attributes = tuple[tuple[str, "str | int | float | bool"], ...]
 
