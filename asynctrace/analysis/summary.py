@@ -6,12 +6,10 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
-from asynctrace.analysis.intervals import Interval
 from asynctrace.analysis.overview import Overview, overview
-from asynctrace.model.trace import Call, Coroutine, State, Suspension, Task, Trace
+from asynctrace.model.trace import Call, Coroutine, State, Task, Trace
 
 # What the primitives that block a thread wait for, in the words that tasks' waits have.
 _KIND_OF_PRIMITIVE = {"sleep": "sleep", "join": "thread", "result": "thread", "acquire": "lock", "get": "queue"}
@@ -116,15 +114,14 @@ def summarize(trace: Trace) -> Summary:
             if not task.is_internal:
                 _add_task(_figures(rows if task.is_user else library, task.label, task), task)
         coroutines = _not_told_by_task(trace)
-    starts: dict[Task, list[int]] = {}
     for coroutine in coroutines:
         if coroutine.task is not None and coroutine.task.is_internal:
             continue
         if coroutine.is_user or coroutine.is_traced:
-            _add_coroutine(_figures(rows, coroutine.name, coroutine), coroutine, starts)
+            _add_coroutine(_figures(rows, coroutine.name, coroutine), coroutine)
         elif trace.sees_coroutines and coroutine.awaiter is None:
             # What a library's coroutine did inside another one is part of that one's figures.
-            _add_coroutine(_figures(library, coroutine.name, coroutine), coroutine, starts)
+            _add_coroutine(_figures(library, coroutine.name, coroutine), coroutine)
     shown_calls = [call for call in trace.calls if call.kind == "traced" or (not rows and call.is_user)]
     if shown_calls:
         _add_calls(rows, shown_calls, _blocked(trace.calls))
@@ -152,39 +149,40 @@ def _add_task(figures: _Figures, task: Task) -> None:
             figures.add_state(state, duration_ns)
 
 
-def _add_coroutine(figures: _Figures, coroutine: Coroutine, starts: dict[Task, list[int]]) -> None:
+def _add_coroutine(figures: _Figures, coroutine: Coroutine) -> None:
     task = coroutine.task
-    first_delay_ns = 0
+    states: Sequence[State] = task.states if task is not None else ()
+    first_delay_ns = dormant_ns = 0
     if task is not None and coroutine.awaiter is None and task.coroutine is coroutine:
         first_delay_ns = max(0, coroutine.started_ns - task.created_ns)
-    # A value that a generator yields is no wait: what it does then is nothing, and not its time.
-    dormant_ns = sum(pause.end_ns - pause.start_ns for pause in coroutine.suspensions if pause.is_yield)
-    figures.add_end(coroutine, first_delay_ns + coroutine.end_ns - coroutine.started_ns - dormant_ns)
-    figures.ready_ns += first_delay_ns
-    for start_ns, end_ns in _steps(coroutine.started_ns, coroutine.end_ns, coroutine.suspensions):
-        figures.add_step(end_ns - start_ns)
-    if task is None or not task.states:
-        return
-    if task not in starts:
-        starts[task] = [state.start_ns for state in task.states]
+    step_start_ns = coroutine.started_ns
+    # Suspensions and states are both ascending: where the last look ended, the next one begins.
+    index = bisect_right(states, step_start_ns, key=_end_ns) if len(states) > 1 else 0
     for pause in coroutine.suspensions:
+        figures.add_step(pause.start_ns - step_start_ns)
+        step_start_ns = pause.end_ns
         if pause.is_yield:
+            # A value that a generator yields is no wait: what it does then is nothing, and not its time.
+            dormant_ns += pause.end_ns - pause.start_ns
             continue
-        index = max(0, bisect_right(starts[task], pause.start_ns) - 1)
-        while index < len(task.states) and task.states[index].start_ns < pause.end_ns:
-            state = task.states[index]
-            overlap_ns = min(state.end_ns, pause.end_ns) - max(state.start_ns, pause.start_ns)
-            if overlap_ns > 0:
-                figures.add_state(state, overlap_ns)
+        while index < len(states):
+            state = states[index]
+            if state.start_ns >= pause.end_ns:
+                break
+            if state.kind != "running":
+                overlap_ns = min(state.end_ns, pause.end_ns) - max(state.start_ns, pause.start_ns)
+                if overlap_ns > 0:
+                    figures.add_state(state, overlap_ns)
+            if state.end_ns > pause.end_ns:
+                break  # the next suspension may lie in it, too
             index += 1
+    figures.add_step(coroutine.end_ns - step_start_ns)
+    figures.ready_ns += first_delay_ns
+    figures.add_end(coroutine, first_delay_ns + coroutine.end_ns - coroutine.started_ns - dormant_ns)
 
 
-def _steps(start_ns: int, end_ns: int, suspensions: Sequence[Suspension]) -> Iterable[Interval]:
-    """Yield what lies between `suspensions`, which are ascending and disjoint."""
-    edges = [start_ns, *(edge for pause in suspensions for edge in (pause.start_ns, pause.end_ns)), end_ns]
-    for index, (first, last) in enumerate(pairwise(edges)):
-        if index % 2 == 0 and last > first:
-            yield first, last
+def _end_ns(state: State) -> int:
+    return state.end_ns
 
 
 def _not_told_by_task(trace: Trace) -> list[Coroutine]:
