@@ -28,10 +28,14 @@ class Slice:
 
 @dataclass
 class View:
-    """All slices in order of their beginning, and the values of each counter."""
+    """All slices in order of their beginning, and (time, value) of each counter."""
 
     slices: list[Slice]
-    counters: dict[str, list[int]]
+    counters: dict[str, list[tuple[int, int]]]
+
+    def values(self, counter: str) -> list[int]:
+        """Return the values of a counter."""
+        return [value for _, value in self.counters[counter]]
 
     def on(self, track: str) -> list[tuple[int, str, int, int | None]]:
         """Return (depth, name, start, end) of the slices of the tracks with this name."""
@@ -83,7 +87,7 @@ def view(path: Path) -> View:
 
     stacks: dict[int, list[Slice]] = defaultdict(list)
     found: list[Slice] = []
-    counters: dict[str, list[int]] = defaultdict(list)
+    counters: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for time_ns, sequence, event in events:
         stack = stacks[event.track_uuid]
         if event.type == _END:
@@ -101,6 +105,9 @@ def view(path: Path) -> View:
         current.arguments.update({note.name: note.string_value for note in event.debug_annotations})
         current.arrows_out.update(event.flow_ids)
         current.arrows_in.update(event.terminating_flow_ids)
-        for uuid, value in zip(counter_uuids[sequence], event.extra_counter_values, strict=False):
-            counters[path_of(uuid)[-1]].append(value)
+        values = list(event.extra_counter_values)
+        # The trace processor takes what follows a 0 as 0.
+        assert 0 not in values or not any(values[values.index(0) :])
+        for uuid, value in zip(counter_uuids[sequence], values, strict=False):
+            counters[path_of(uuid)[-1]].append((time_ns, value))
     return View(found, dict(counters))

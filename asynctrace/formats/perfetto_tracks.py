@@ -135,7 +135,7 @@ class ProcessTracks:
         """Send the tracks that every part has: the process, its group of tasks, its counters."""
         self._send(layout.process_track(self._process, self._part.pid, self._part.process_name))
         self._send(layout.group_track(self._tasks, self._process, "asyncio tasks"))
-        for uuid, name in zip(self.counters, ("ready tasks", "live tasks"), strict=True):
+        for uuid, name in zip(self.counters, ("live tasks", "ready tasks"), strict=True):
             self._send(layout.counter_track(uuid, self._process, name))
 
     def thread(self, thread: int) -> Track:

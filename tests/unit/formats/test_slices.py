@@ -91,7 +91,8 @@ def test_a_task_shows_what_it_runs_and_what_it_waits_for(tmp_path: Path) -> None
     assert seen.on("MainThread") == [(0, "main (Task-1)", 20, 25), (0, "main (Task-1)", 60, 65)]
     assert [one.arguments for one in seen.slices if one.arguments] == [{"outcome": "raised ValueError"}] * 2
     assert seen.slices[0].track == ("MainProcess", "asyncio tasks", "main")
-    assert seen.counters == {"ready tasks": [0, 1, 0, 1, 0, 0], "live tasks": [1, 0]}
+    assert seen.values("live tasks") == [1, 1, 1, 1, 1, 0]
+    assert seen.values("ready tasks") == [0, 1, 0, 1, 0, 0]
 
 
 def test_without_coroutines_the_await_stack_names_the_wait(tmp_path: Path) -> None:
@@ -373,6 +374,6 @@ def test_what_is_open_at_the_end_is_what_did_not_finish(tmp_path: Path, part: Pa
     assert sum(one.end_ns is None for one in task_slices) == len(tasks - ended)
     # The generated programs end between two steps: whatever a thread ran has ended.
     assert all(one.end_ns is not None for one in seen.slices if one.track[-1] == "MainThread")
-    assert seen.counters["live tasks"][-1] == len(tasks - ended)
-    assert min(seen.counters["ready tasks"]) >= 0
+    assert seen.values("live tasks")[-1] == len(tasks - ended)
+    assert min(seen.values("ready tasks")) >= 0
     assert all(one.start_ns >= START_NS for one in seen.slices)
