@@ -17,8 +17,9 @@ from asynctrace import clock
 from asynctrace.events import CALL_JOB, CALL_PROCESS
 from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, on_outermost_end, open_call
 from asynctrace.probes.failure import Guard
-from asynctrace.probes.jobs import JobProbe, received_job
+from asynctrace.probes.jobs import JobProbe
 from asynctrace.probes.parts import PartWriter
+from asynctrace.probes.pools import JobQueue, is_pool_worker
 from asynctrace.probes.targets import code_of, innermost, site_of
 from asynctrace.recorder import Recorder
 from asynctrace.recorder.places import is_user_file
@@ -27,7 +28,6 @@ logger = logging.getLogger("asynctrace")
 
 ATTRIBUTE = "_asynctrace"  # of a process object, on its way to the child
 _AFTER_CALL_NS = 50_000_000  # how often at most to write after a call that nobody waits for
-_WORKERS = {("concurrent.futures.process", "_process_worker"), ("multiprocessing.pool", "worker")}
 
 _current: Child | None = None
 
@@ -154,31 +154,8 @@ class Child:
         function, _ = innermost(target, args)
         code = code_of(function)
         if code is not None and not is_user_file(code.co_filename):
-            if (function.__module__, function.__name__) in _WORKERS and args:
-                self._see_jobs(args[0])
+            if is_pool_worker(function) and args and self._jobs is not None:
+                own["_args"] = (JobQueue(args[0], self._jobs), *args[1:])
             return None
         recorder = writer.recorder
         return open_call(recorder, CALL_PROCESS, site_of(recorder, function, code), code=code)
-
-    def _see_jobs(self, queue: Any) -> None:
-        """Have a pool's worker run its jobs as calls: they are exchanged as they arrive from its queue."""
-        original = queue.get
-
-        @functools.wraps(original)
-        def get(*args: Any, **kwargs: Any) -> Any:
-            item = original(*args, **kwargs)
-            return item if item is None else self._guard(self._exchange, item) or item
-
-        queue.get = get
-
-    def _exchange(self, item: Any) -> Any:
-        jobs = self._jobs
-        if jobs is None:
-            return item
-        if type(item) is tuple:  # multiprocessing.pool: (job, index, function, args, kwargs)
-            number, index, func, args, kwargs = item
-            if getattr(func, "__name__", "") == "_helper_reraises_exception":
-                return item  # the pool compares it by identity
-            return number, index, received_job(func, args, jobs), args, kwargs
-        item.fn = received_job(item.fn, item.args, jobs)
-        return item

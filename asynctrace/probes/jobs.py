@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures.thread import ThreadPoolExecutor
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 from asynctrace import clock
 from asynctrace.events import CALL_JOB, JOB_OTHER, JOB_PROCESS, JOB_SUBMITTED, JOB_THREAD
@@ -25,7 +25,14 @@ from asynctrace.probes.targets import code_of, innermost, site_of
 from asynctrace.recorder import Recorder
 
 _PROCESS_MODULE = "concurrent.futures.process"
-_JOB_ATTRIBUTE = "_asynctrace_job"
+JOB_ATTRIBUTE = "_asynctrace_job"  # of the partial that a job for another process is pickled as
+
+
+class JobSource(Protocol):
+    """Whose recording a job is part of."""
+
+    recorder: Recorder | None
+    guard: Guard
 
 
 class JobProbe:
@@ -137,7 +144,7 @@ class JobCall:
         "_asynctrace_site",
     )
 
-    def __init__(self, func: Any, args: tuple[Any, ...], probe: JobProbe, recorder: Recorder, job: int) -> None:
+    def __init__(self, func: Any, args: tuple[Any, ...], probe: JobSource, recorder: Recorder, job: int) -> None:
         function, is_batch = innermost(func, args)
         code = code_of(function)
         self._asynctrace_func = func
@@ -195,26 +202,13 @@ class JobCall:
                 drop_our_frame(error)
                 raise
         # As a partial, which needs nothing of ours to be imported where it is unpickled. Its state has the id.
-        return functools.partial, (func,), (func, (), {}, {_JOB_ATTRIBUTE: self._asynctrace_job})
+        return functools.partial, (func,), (func, (), {}, {JOB_ATTRIBUTE: self._asynctrace_job})
 
 
 def _open_job(job: JobCall) -> OpenCall:
     return open_call(
         job._asynctrace_recorder, CALL_JOB, job._asynctrace_site, job._asynctrace_job, job._asynctrace_code
     )
-
-
-def received_job(func: Any, args: tuple[Any, ...], probe: JobProbe) -> Any:
-    """Return what a pool's worker has to run so that the job is recorded: `func` as it arrived, with its id or not."""
-    recorder = probe.recorder
-    if recorder is None:
-        return func
-    job = 0
-    if type(func) is functools.partial:
-        job = vars(func).get(_JOB_ATTRIBUTE, 0)
-        if job:
-            func = func.func
-    return JobCall(func, args, probe, recorder, job)
 
 
 def innermost_job(func: Any, args: tuple[Any, ...]) -> JobCall | None:

@@ -12,6 +12,7 @@ from typing import Any
 from asynctrace.events import CALL_THREAD
 from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, open_call
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.pools import JobQueue, is_pool_worker
 from asynctrace.probes.targets import code_of, innermost, site_of
 from asynctrace.recorder import Recorder
 from asynctrace.recorder.places import is_user_file
@@ -22,7 +23,7 @@ class ThreadProbe:
 
     def __init__(self, recorder: Recorder, guard: Guard) -> None:
         self.recorder: Recorder | None = recorder
-        self._guard = guard
+        self.guard = guard
         self._shim: Any = None
         self._original: Any = None
 
@@ -44,16 +45,16 @@ class ThreadProbe:
         @functools.wraps(original)
         def run(self_: threading.Thread) -> None:
             # Another tool may have put its own `run` above ours, and it stays there when the recording ends.
-            opened = None if self.recorder is None else self._guard(self._open, self_)
+            opened = None if self.recorder is None else self.guard(self._open, self_)
             try:
                 original(self_)
             except BaseException as error:
                 drop_our_frame(error)
                 if opened is not None:
-                    self._guard(close_call, opened, error)
+                    self.guard(close_call, opened, error)
                 raise
             if opened is not None:
-                self._guard(close_call, opened)
+                self.guard(close_call, opened)
 
         return run
 
@@ -62,8 +63,12 @@ class ThreadProbe:
         recorder = self.recorder
         if target is None or recorder is None:
             return None
-        function, _ = innermost(target, vars(thread).get("_args", ()))
+        args = vars(thread).get("_args", ())
+        function, _ = innermost(target, args)
         code = code_of(function)
         if code is not None and not is_user_file(code.co_filename):
-            return None  # a pool's worker, a queue's feeder: no call of the user's
+            # A queue's feeder, an executor's worker: no call of the user's. A ThreadPool's worker runs some.
+            if is_pool_worker(function) and args:
+                vars(thread)["_args"] = (JobQueue(args[0], self), *args[1:])
+            return None
         return open_call(recorder, CALL_THREAD, site_of(recorder, function, code), code=code)

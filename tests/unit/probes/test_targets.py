@@ -42,7 +42,6 @@ class Sly:
         (Caller().method, (), Caller.method.__code__),
         (Caller(), (), Caller.__call__.__code__),
         (trace_function(work, lambda: None), (), work.__code__),
-        (Sly(), (), None),
         (Caller, (), None),
         (len, (), None),
     ],
@@ -51,6 +50,14 @@ def test_finds_the_user_s_function(target, args, code):
     found, is_batch = innermost(target, args)
     assert code_of(found) is code
     assert not is_batch
+
+
+def test_no_object_of_the_user_s_is_asked():
+    sly = Sly()
+    assert innermost(sly) == (sly, False)
+    assert code_of(sly) is None
+    recorder = Recorder()
+    assert site_of(recorder, sly, None) == recorder.text(f"{__name__}.Sly")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 import functools
+import multiprocessing.pool
 import threading
 import time
 import traceback
 
 import pytest
 
-from asynctrace.events import CALL_FINISHED, CALL_STARTED, CALL_THREAD, RAISED, RETURNED
+from asynctrace.events import CALL_FINISHED, CALL_JOB, CALL_STARTED, CALL_THREAD, RAISED, RETURNED
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.threads import ThreadProbe
 from asynctrace.recorder import Recorder
@@ -87,6 +88,32 @@ def test_a_thread_without_a_target_or_of_a_library_is_no_call(probe, recorder):
     own.start()
     own.join()
     assert recorder.events == []
+
+
+def test_jobs_of_a_thread_pool_are_calls(probe, recorder):
+    seen = []
+
+    def work(number):
+        seen.append(number)
+        if number == 3:
+            raise LookupError
+        return number
+
+    def errors():
+        try:
+            pool.apply(work, (3,))
+        except LookupError as error:
+            return traceback.format_exception(error)
+
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        assert pool.map(work, [1, 2], chunksize=1) == [1, 2]
+        assert pool.apply(work, (5,)) == 5
+        with_us = errors()
+        probe.remove()
+        assert errors() == with_us
+    part = recorder.freeze(2**62)
+    jobs = [event for event in part.events if event[2] == CALL_STARTED]
+    assert [(part.sites[event[5]].name.rpartition(">.")[2], event[6]) for event in jobs] == [("work", CALL_JOB)] * 4
 
 
 def test_an_uncaught_exception_is_reported_with_the_same_traceback(monkeypatch):
