@@ -17,6 +17,7 @@ from asynctrace.model.trace import Call, Process, Task, Thread, Trace
 # The targets of pool threads and pool processes: a place where jobs run, not work of the program.
 _MACHINERY = ("concurrent/futures/", "multiprocessing/", "asyncio/")
 
+_HANDOVER_NS = 10_000_000  # twice what a thread may keep the interpreter for; a longer step does work of its own
 _SHUTDOWN_NS = 500_000_000  # a worker that lives on for longer was idle, and nobody waited for it to end
 
 
@@ -68,11 +69,13 @@ def task_work(task: Task) -> list[Interval]:
             or (wait.job is not None and wait.job.call is not None)
         ):
             continue
-        end = state.end_ns
+        start, end = state.start_ns, state.end_ns
+        if wait.job is not None and start - wait.job.submitted_ns <= _HANDOVER_NS:
+            start = max(started, wait.job.submitted_ns)  # the job may begin before the step that hands it over ends
         if following is not None and following.cause is not None and following.cause.task is not None:
             # A task wakes its awaiter just before its own last step ends: the two would count at once.
             end = max(end, min(following.end_ns, following.cause.task.end_ns))
-        waits.append((state.start_ns, end))
+        waits.append((start, end))
     return subtract([(started, task.end_ns)], waits)
 
 

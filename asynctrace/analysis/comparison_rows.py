@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from asynctrace.analysis.at_work import call_work, is_machinery, own_cpu_ns, own_stretches, task_work
+from asynctrace.analysis.coroutine_work import nested_coroutines, work_inside
 from asynctrace.analysis.intervals import Interval, length, subtract
 from asynctrace.analysis.row_names import name_order, short_name, thread_name, worker_names
 from asynctrace.model.trace import Blocking, Call, Process, Task, Thread, Trace
@@ -226,19 +227,19 @@ def _blocking_bar(state: BarState, blocking: Blocking) -> Bar:
 def _task_rows(trace: Trace, names: Set[str], tasks: list[Task]) -> list[Row]:
     totals = Counter(short_name(task.label) for task in tasks)
     numbers: Counter[str] = Counter()
-    inner = _nested_units(trace, names)
+    nested = nested_coroutines(trace)
     rows: list[Row] = []
     for task in tasks:
         name = short_name(task.label)
         numbers[name] += 1
         label = f"{name} #{numbers[name]}" if totals[name] > 1 else name
         units = [Unit(name, task.created_ns, task.end_ns, task.outcome)]
-        if name not in names and inner.get(task):
-            units = inner[task]
+        inside = work_inside(task, nested, names)
+        if inside:
+            units = [Unit(short_name(one.name), one.started_ns, one.end_ns, one.outcome, False) for one in inside]
             label = f"{label}  {_joined(unit.name for unit in units)}"
-        rows.append(
-            Row(label, tuple(_task_bars(task)), tuple(units), task.loop.thread if task.loop else None, is_task=True)
-        )
+        thread = task.loop.thread if task.loop is not None else None
+        rows.append(Row(label, tuple(_task_bars(task)), tuple(units), thread, is_task=True))
     return rows
 
 
@@ -256,18 +257,6 @@ def _merely_waits(task: Task, shown: Set[Task], users: bool) -> bool:
             waited_ns += state.end_ns - state.start_ns
     worked_ns = length(task_work(task))
     return waited_ns > 0 and worked_ns <= _NEXT_TO_NOTHING * (task.end_ns - task.created_ns)
-
-
-def _nested_units(trace: Trace, names: Set[str]) -> dict[Task, list[Unit]]:
-    """Return, by task, the coroutines that it awaited one after the other and that other versions know by name."""
-    units: dict[Task, list[Unit]] = defaultdict(list)
-    for coroutine in trace.coroutines:
-        name = short_name(coroutine.name)
-        if coroutine.task is not None and coroutine.awaiter is not None and coroutine.is_user and name in names:
-            done = units[coroutine.task]
-            if not done or done[-1].end_ns <= coroutine.started_ns:  # inside another one: that one stands for it
-                done.append(Unit(name, coroutine.started_ns, coroutine.end_ns, coroutine.outcome))
-    return units
 
 
 def _task_bars(task: Task) -> list[Bar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from asynctrace.charts.style import (
     shortened,
 )
 
+_MODULE = re.compile(r"^(\w+\.)+(?=\w+\()")
 _PIXEL_POINTS = 0.72  # of a screen
 
 
@@ -63,7 +65,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
             if bar.state == "running":
                 within.append(life)
             if bar.text and bar.state == "waiting":
-                texts.append((x(bar.start_ns), x(bar.end_ns), middle, shortened(bar.text)))
+                texts.append((x(bar.start_ns), x(bar.end_ns), middle, _ever_shorter(bar.text)))
         ends.extend((x(unit.end_ns), middle, unit.outcome) for unit in row.units)
     for state, found in bars.items():
         if state == "running":
@@ -82,6 +84,11 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
     if height * _row_points(ax) >= SMALL + 1:  # lower than that, and a text would stick out of its bar
         draw_bar_texts(ax, texts)
     return {*bars, *draw_end_marks(ax, ends)}
+
+
+def _ever_shorter(text: str) -> list[str]:
+    """Return `text`, then without its module, then cut: "asyncio.sleep(1)", "sleep(1)", "asyncio.sl…"."""
+    return [text, _MODULE.sub("", text), *shortened(text)]
 
 
 def _row_points(ax: Axes) -> float:

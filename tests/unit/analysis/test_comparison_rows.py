@@ -139,6 +139,29 @@ def test_coroutines_that_others_know_by_name_are_a_tasks_pieces_of_work() -> Non
     assert (row.label, [unit.name for unit in row.units]) == ("main  count", ["count", "count"])
 
 
+def one_after_the_other(*, is_created: bool) -> Trace:
+    """A task that awaits `count` twice through a `wait_for`, and with `is_created` another one that created it."""
+    fake = FakeTrace()
+    creator = fake.task("creator", states=[("running", 0, 1)]) if is_created else None
+    states = [("running", 0, 1), ("waiting", 1, 1999, "sleep"), ("running", 1999, 2000)]
+    task = fake.task("main", states=states, creator=creator)
+    root = fake.coroutine("main", 0, 2000, task=task)
+    for start in (0, 1000):
+        library = fake.coroutine("wait_for", start, start + 1000, awaiter=root, is_user=False)
+        fake.coroutine("count", start, start + 1000, awaiter=library)
+    return fake.build()
+
+
+def test_a_main_task_that_only_awaits_others_is_their_row() -> None:
+    (row,) = panel(one_after_the_other(is_created=False)).rows
+
+    assert (row.label, [unit.name for unit in row.units]) == ("main  count", ["count", "count"])
+
+
+def test_a_task_that_was_created_is_a_piece_of_work_itself() -> None:
+    assert labels(panel(one_after_the_other(is_created=True)).rows) == ["creator", "main"]
+
+
 def test_libraries_are_left_out_unless_there_is_nothing_else() -> None:
     fake = FakeTrace()
     fake.task("uvicorn", states=[("running", 0, 10)], is_user=False)

@@ -73,6 +73,17 @@ def test_a_task_waits_for_its_job_only_when_the_jobs_call_was_recorded() -> None
     assert staircase(fake, 100) == [(0, 0), (10, 2), (20, 1), (30, 2), (90, 0)]
 
 
+def test_a_job_that_begins_before_its_tasks_step_ends_counts_as_one_with_it() -> None:
+    fake = FakeTrace()
+    job = fake.job("fetch", 12, 80)
+    fake.call("fetch", 13, 80, kind="job", thread=fake.thread("asyncio_0"), job=job)
+    fake.task("one", states=[("running", 10, 14), ("waiting", 14, 81, "thread", None, job), ("running", 81, 90)])
+
+    counts = [count for _, count in staircase(fake, 100)]
+
+    assert max(counts) == 1
+
+
 def test_nested_calls_of_a_thread_count_once() -> None:
     fake = FakeTrace(unit_ns=1)
     outer = fake.call("outer", 10, 90, cpu=80)
