@@ -88,6 +88,7 @@ class Recording:
             self._end_ns = end_ns
             self._cpu_ns = running.cpu_ns() - self._cpu_before_ns
             running.recordings.discard(self)
+            running.table.prepare_view()
             self._children = running.children()
             if running.recordings:
                 self._is_window = True
@@ -118,6 +119,7 @@ class Recording:
         if running is None or self._end_ns:
             return self.trace
         cpu_ns = running.cpu_ns() - self._cpu_before_ns
+        running.table.prepare_view()
         return self._build(clock.now_ns(), cpu_ns, running.children())
 
     def mark(self, text: str) -> None:

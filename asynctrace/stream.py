@@ -143,16 +143,14 @@ class Stream:
         probe.wrap_job = self._jobs.wrap_job
         time_ns = clock.now_ns()
         probe.begin(self.recorder, self.table, self.guard, time_ns)
-        waiting = probe.note_running(loop, time_ns)
         monitoring = self._monitoring
         if monitoring is None:
+            probe.note_running(loop, time_ns)
             return
-        if probe.open_step is not None:
-            task = probe.open_step[1]()
-            if task is not None:
-                monitoring.meet_running(probe.open_step[0], task)
-        for task in waiting:
-            monitoring.meet_suspended(task)
+        probe.note_running(loop, time_ns, monitoring.meet_suspended)
+        task = probe.open_step[1]() if probe.open_step is not None else None
+        if probe.open_step is not None and task is not None:
+            monitoring.meet_running(probe.open_step[0], task)
 
     def begin_in_fork(self) -> Recorder:
         """Go on in a forked child, with a recorder of its own: what the parent recorded is the parent's to save."""

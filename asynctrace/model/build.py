@@ -85,7 +85,7 @@ class _PartReader:
                 coroutines.suspended(time_ns, subject, site, flags, self._running(thread)[1])
             elif kind == ev.COROUTINE_RESUMED:
                 task, running = self._running(thread)
-                coroutines.resumed(time_ns, subject, task, running)
+                coroutines.resumed(time_ns, subject, flags, task, running)
             elif kind == ev.COROUTINE_FINISHED:
                 coroutines.finished(time_ns, subject, site, flags, self._running(thread)[1])
             elif kind == ev.CALL_STARTED:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from asynctrace.events import (
     ASYNC_GENERATOR,
+    CLOSED,
     OUTCOME_MASK,
     OUTCOME_NAMES,
+    RAISED,
     SEEN_LATE,
+    THROWN,
     YIELDED,
     Part,
     Site,
@@ -19,7 +22,18 @@ _NO_SITE = Site(name="?")
 class _Life:
     """One coroutine while its events are read."""
 
-    __slots__ = ("awaits", "coroutine", "offset", "parent", "since", "site", "suspensions", "task", "yields")
+    __slots__ = (
+        "awaits",
+        "coroutine",
+        "is_passed",
+        "offset",
+        "parent",
+        "since",
+        "site",
+        "suspensions",
+        "task",
+        "yields",
+    )
 
     def __init__(self, coroutine: Coroutine, site: int, task: int) -> None:
         self.coroutine = coroutine
@@ -31,13 +45,15 @@ class _Life:
         self.since: int | None = None  # when the present suspension began
         self.offset = 0
         self.yields = False
+        self.is_passed = False  # one that it awaits runs, and this one was resumed without an event of its own
 
 
 class CoroutineReader:
     """Reads the events of the coroutines of one part, in order.
 
-    An inner coroutine can catch an exception that is thrown in, and await again, without an event of those that await
-    it: so the await chain follows who awaits whom, never the order of events.
+    An exception that is thrown into a task resumes the innermost coroutine first. When that one catches it and awaits
+    again, those that await it have no event in the whole step: so the await chain follows who awaits whom, never the
+    order of events, and the awaiters of a coroutine that is thrown into go on, and stop, with it.
     """
 
     def __init__(self, part: Part) -> None:
@@ -84,11 +100,18 @@ class CoroutineReader:
         if life is None:
             return
         life.since, life.offset, life.yields = time_ns, offset, bool(flags & YIELDED)
+        life.is_passed = False
+        if not life.yields:
+            awaiter = life.parent
+            while awaiter is not None:
+                if awaiter.is_passed:
+                    awaiter.is_passed, awaiter.since = False, time_ns
+                awaiter = awaiter.parent
         if life.yields and life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None  # a value for its consumer, who goes on
         _leave(running, id)
 
-    def resumed(self, time_ns: int, id: int, task: int, running: list[int]) -> None:
+    def resumed(self, time_ns: int, id: int, flags: int, task: int, running: list[int]) -> None:
         life = self._lives.get(id)
         if life is None:
             return
@@ -99,25 +122,44 @@ class CoroutineReader:
             if life.parent is not None:
                 life.parent.awaits = life
         self._close_suspension(life, time_ns)
-        running.append(id)
+        life.is_passed = False
+        if flags & THROWN:
+            awaiter = life.parent
+            while awaiter is not None and awaiter.since is not None and not awaiter.yields:
+                self._close_suspension(awaiter, time_ns)
+                awaiter.is_passed = True
+                awaiter = awaiter.parent
+        if not running or running[-1] != id:
+            running.append(id)
 
     def finished(self, time_ns: int, id: int, site: int, flags: int, running: list[int]) -> None:
         life = self._lives.get(id)
         if life is None:
             return
+        self._end(life, time_ns, flags & OUTCOME_MASK, site)
+        _leave(running, id)
+
+    def task_ended(self, time_ns: int, task: int) -> None:
+        """End what a task that has ended, or is gone, leaves open: a coroutine is closed without an event at times."""
+        life = self._roots.pop(task, None)
+        if life is not None and life.coroutine.finished_ns is None and not life.coroutine.is_generator:
+            self._end(life, time_ns, CLOSED)
+
+    def _end(self, life: _Life, time_ns: int, outcome: int, site: int = 0) -> None:
+        inner = life.awaits
+        if inner is not None and inner.coroutine.finished_ns is None and not inner.coroutine.is_generator:
+            # It stood at its first await with nothing to clean up: then CPython closes it without an event.
+            self._end(inner, time_ns, CLOSED)
         self._close_suspension(life, time_ns)
         coroutine = life.coroutine
-        coroutine.finished_ns = time_ns
-        outcome = flags & OUTCOME_MASK
+        coroutine.finished_ns = coroutine.end_ns = time_ns
         coroutine.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
-        if outcome == 2 and site in self._part.sites:
+        if outcome == RAISED and site in self._part.sites:
             coroutine.error = self._part.sites[site].name
+        coroutine.suspensions = tuple(life.suspensions)
         if life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None
-        _leave(running, id)
-        coroutine.suspensions = tuple(life.suspensions)
-        coroutine.end_ns = time_ns
-        del self._lives[id]
+        del self._lives[coroutine.id]
 
     def _close_suspension(self, life: _Life, end_ns: int) -> None:
         if life.since is None:

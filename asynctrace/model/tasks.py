@@ -157,12 +157,15 @@ class TaskReader:
         life = self._lives.get(id)
         if life is None:
             return
+        if flags & SEEN_LATE:
+            life.kind = None  # no step: it says what the task was waiting for when the recording came
         self._close(life, time_ns, None)
         outcome = flags & OUTCOME_MASK
         if outcome != SUSPENDED:
             task = life.task
             life.kind = None
             task.finished_ns = time_ns
+            self._coroutines.task_ended(time_ns, id)
             task.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
             task.error = self._part.sites[site].name if outcome == 2 and site in self._part.sites else None
             return
@@ -183,6 +186,7 @@ class TaskReader:
         life.kind = None
         life.task.finished_ns = time_ns
         life.task.outcome = "closed"
+        self._coroutines.task_ended(time_ns, id)
 
     def blocked(self, id: int, blocking: Blocking) -> None:
         life = self._lives.get(id)

@@ -11,7 +11,7 @@ import dis
 import sys
 from asyncio import events as _events
 from collections.abc import Callable
-from types import CodeType, FrameType
+from types import CodeType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from asynctrace.clock import now_ns
@@ -23,6 +23,7 @@ from asynctrace.events import (
     COROUTINE_STARTED,
     COROUTINE_SUSPENDED,
     EAGER,
+    RAISED,
     RETURNED,
     SEEN_LATE,
     STEP_FINISHED,
@@ -46,11 +47,13 @@ _CACHE = dis.opmap.get("CACHE", 0)
 class BareStep:
     """A step that no run of a loop surrounds: an eager task's first, or the one in which the recording began."""
 
-    __slots__ = ("earlier_cause", "earlier_task", "entry", "task")
+    __slots__ = ("earlier_cause", "earlier_task", "entry", "is_of_root")
 
-    def __init__(self, entry: TaskEntry, task: Any, earlier_task: int, earlier_cause: Cause | None) -> None:
+    def __init__(
+        self, entry: TaskEntry, is_of_root: bool, earlier_task: int = 0, earlier_cause: Cause | None = None
+    ) -> None:
         self.entry = entry
-        self.task = task
+        self.is_of_root = is_of_root  # else the task's root is not seen: a compiled coroutine, a generator's step
         self.earlier_task = earlier_task
         self.earlier_cause = earlier_cause
 
@@ -68,19 +71,19 @@ class CoroutineTable:
         self.recorder = recorder
         self.tasks = tasks
         self.ids: dict[int, int] = {}  # address of the frame -> id
-        self.bare_steps: dict[int, BareStep] = {}  # address of the root's frame -> its step
+        self.bare_steps: dict[int, BareStep] = {}  # address of the outermost frame that is seen -> its step
         self._scope = scope
         self._meet_loop = meet_loop
 
     def is_in_scope(self, code: CodeType) -> bool:
         return self._scope is None or self._scope(code.co_filename)
 
-    def begin(self, frame: FrameType, awaiter: int, state: ThreadState, flags: int) -> int:
+    def begin(self, frame: FrameType, awaiter: int, state: ThreadState, flags: int, time_ns: int = 0) -> int:
         """Record that a coroutine starts, or is met."""
         recorder = self.recorder
         code = frame.f_code
         earlier = self.ids.get(id(frame))
-        time_ns = now_ns()
+        time_ns = time_ns or now_ns()
         if earlier is not None:
             # Its frame's address is another's now: it was closed without an event.
             recorder.append((time_ns, state.id, COROUTINE_FINISHED, earlier, 0, 0, CLOSED))
@@ -118,8 +121,11 @@ class CoroutineTable:
         # Meeting its loop can have met it.
         return self.ids.get(id(frame)) or self.begin(frame, awaiter, state, SEEN_LATE)
 
-    def meet_suspended(self, task: Any) -> None:
-        """Give ids to the coroutines of a task that waits: its await chain, outermost first."""
+    def meet_suspended(self, time_ns: int, task: Any) -> None:
+        """Give ids to the coroutines of a task that waits: its await chain, outermost first.
+
+        To be called between the beginning and the end of a step of that task, at the time of both.
+        """
         state = self.recorder.local.state
         link, awaiter = task.get_coro(), 0
         while True:
@@ -141,16 +147,16 @@ class CoroutineTable:
                 continue
             if frame.f_lasti < first_resume(code):
                 return  # it has not begun
-            awaiter = self.begin(frame, awaiter, state, SEEN_LATE)
-            self.recorder.append((now_ns(), state.id, COROUTINE_SUSPENDED, awaiter, 0, frame.f_lasti, 0))
+            awaiter = self.begin(frame, awaiter, state, SEEN_LATE, time_ns)
+            self.recorder.append((time_ns, state.id, COROUTINE_SUSPENDED, awaiter, 0, frame.f_lasti, 0))
 
     def meet_running(self, entry: TaskEntry, task: Any) -> None:
         """The recording began inside this task's step: the step ends where the root is suspended next."""
-        root = task.get_coro()
-        frame = root.cr_frame if type(root).__name__ == "coroutine" else None
+        frame = _root_frame(entry, task)
         if frame is None:
             return
-        self.bare_steps[id(frame)] = BareStep(entry, task, 0, None)
+        if self.is_in_scope(frame.f_code):
+            self.bare_steps[id(frame)] = BareStep(entry, True)
         state = self.recorder.local.state
         frames = []
         running: FrameType | None = sys._getframe(1)
@@ -183,8 +189,13 @@ class CoroutineTable:
             return
         recorder = self.recorder
         time_ns = now_ns()
+        if entry is not None and self.tasks.goes_on(entry):
+            self.bare_steps[id(frame)] = BareStep(entry, False, state.task, state.cause)
+            state.task, state.cause = entry.id, entry.cause
+            return
         entry = self.tasks.meet(task, time_ns, state, SEEN_LATE if is_late else 0)
-        self.bare_steps[id(frame)] = BareStep(entry, task, state.task, state.cause)
+        is_of_root = _root_frame(entry, task) is frame
+        self.bare_steps[id(frame)] = BareStep(entry, is_of_root, state.task, state.cause)
         flags = SEEN_LATE if is_late else EAGER
         loop_id = probe.loop_id if probe is not None else 0
         recorder.append((time_ns, state.id, STEP_STARTED, entry.id, loop_id, 0, flags))
@@ -205,8 +216,12 @@ class CoroutineTable:
         if step is None:
             return
         recorder, entry = self.recorder, step.entry
+        task = entry.ref()
         time_ns = entry.stepped_ns = now_ns()
         state.task, state.cause = step.earlier_task, step.earlier_cause
+        if not step.is_of_root and outcome != SUSPENDED:
+            self.tasks.ends.append((entry, time_ns, state.id, outcome, site))
+            return
         probe = probe_of(_events._get_running_loop())
         if probe is not None and probe.open_step is not None and probe.open_step[0] is entry:
             probe.open_step = None
@@ -218,11 +233,23 @@ class CoroutineTable:
             else:
                 awaited, site = self.tasks.awaited(value)
         else:
-            if outcome == RETURNED and step.task._must_cancel:
+            if outcome == RETURNED and task is not None and task._must_cancel:
                 flags = CANCELLED  # the root returned, the task is cancelled all the same
-            self.tasks.read_name(entry, step.task)
+            elif outcome == CLOSED:
+                flags, site = RAISED, recorder.text("GeneratorExit")  # of a coroutine, an end; of a task, an error
+            if task is not None:
+                self.tasks.read_name(entry, task)
+            self.tasks.late_names.append(entry)
             self.tasks.forget(entry)
         recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
+
+
+def _root_frame(entry: TaskEntry, task: Any) -> FrameType | None:
+    root = entry.task_type.get_coro(task)
+    kind = type(root)
+    if kind is CoroutineType:
+        return root.cr_frame  # type: ignore[no-any-return]
+    return root.gi_frame if kind is GeneratorType else None
 
 
 def is_awaiting(frame: FrameType) -> bool:

@@ -285,10 +285,16 @@ class LoopProbe:
 
     # A recording that begins while the loop runs: what is there now, and nothing of how it came to be.
 
-    def note_running(self, loop: asyncio.AbstractEventLoop, time_ns: int) -> list[Any]:
-        """Record the tasks that are alive, and wrap what the loop has queued already; return those that wait.
+    def note_running(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        time_ns: int,
+        meet_suspended: Callable[[int, Any], None] | None = None,
+    ) -> None:
+        """Record the tasks that are alive, and wrap what the loop has queued already.
 
-        To be called on the loop's own thread.
+        To be called on the loop's own thread. A task that waits is shown by a step that begins and ends at once, marked
+        SEEN_LATE: inside it `meet_suspended(time_ns, task)` makes its coroutines known.
         """
         recorder, table = self.recorder, self.table
         assert recorder is not None and table is not None
@@ -296,8 +302,7 @@ class LoopProbe:
         current = asyncio.current_task(loop)
         tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
         queued = self._wrap_queued(loop)
-        waiting = []
-        for task in tasks:
+        for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
             if not is_task_type(type(task)):
                 continue
             is_waiting = task._fut_waiter is not None  # type: ignore[attr-defined]
@@ -311,7 +316,9 @@ class LoopProbe:
                 state.cause = entry.cause
                 self.open_step = entry, weakref.ref(task)
             elif is_waiting:
-                waiting.append(task)
+                recorder.append((time_ns, state.id, STEP_STARTED, entry.id, self.loop_id, 0, SEEN_LATE))
+                if meet_suspended is not None:
+                    meet_suspended(time_ns, task)
                 awaited, site = table.awaited(task._fut_waiter)  # type: ignore[attr-defined]
                 if self.note_stack is not None:
                     self.note_stack(time_ns, state.id, entry, task)
@@ -319,7 +326,6 @@ class LoopProbe:
                 recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
             else:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
-        return waiting
 
     def _wrap_queued(self, loop: Any) -> set[Any]:
         """Wrap the callbacks of handles that were queued before us; return the tasks that they step."""

@@ -92,9 +92,9 @@ class MonitoringProbe:
         """Call `hook` with the frame and the returned value when this Python function returns."""
         self._functions.on_return[id(function.__code__)] = function.__code__, hook
 
-    def meet_suspended(self, task: Any) -> None:
+    def meet_suspended(self, time_ns: int, task: Any) -> None:
         """Make known the coroutines of a task that waits already."""
-        self._table.meet_suspended(task)
+        self._table.meet_suspended(time_ns, task)
 
     def meet_running(self, entry: TaskEntry, task: Any) -> None:
         """Make known the coroutines of the task in whose step the recording begins."""
@@ -227,12 +227,11 @@ def _make_callbacks(
                 return DISABLE if _CAN_DISABLE_UNWIND else None
             frame = get_frame(1)
             state = local.state
-            coroutine = get_id(id(frame))
-            if coroutine is None:
-                if offset < first_resume(code):
-                    table.begin(frame, table.awaiter_of(frame, state), state, NOT_STARTED | THROWN)
-                    return None
-                coroutine = table.meet_late(frame, state)
+            if offset < first_resume(code):
+                # Its address can still be that of one that was closed without an event.
+                table.begin(frame, table.awaiter_of(frame, state), state, NOT_STARTED | THROWN)
+                return None
+            coroutine = get_id(id(frame)) or table.meet_late(frame, state)
             append((now_ns(), state.id, COROUTINE_RESUMED, coroutine, 0, 0, THROWN))
         except BaseException as error:
             guard.check(error)

@@ -160,6 +160,8 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
     recorder = probe.recorder
     if recorder is None or entry.table is not table:
         return  # the recording stopped inside this step
+    if table.late_names or table.ends:
+        table.settle()
     entry.stepped_ns = time_ns
     awaited, site, flags = table.step_end(entry, task)
     if probe.note_stack is not None and not flags & OUTCOME_MASK:

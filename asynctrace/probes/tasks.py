@@ -20,6 +20,7 @@ from asynctrace.events import (
     RAISED,
     RETURNED,
     SEEN_LATE,
+    STEP_FINISHED,
     SUSPENDED,
     TASK_COLLECTED,
     TASK_CREATED,
@@ -62,7 +63,7 @@ class TaskEntry:
         self.cause: Cause = (CAUSE_TASK, id, 0, 0)
         self.ref: _TaskRef
         self.has_name = False
-        self.stepped_ns = 0  # when its last step ended
+        self.stepped_ns = 0  # when its last step ended, or it was met
         self.yielded = False  # an eager step that ended with a bare yield: the next wake is its own
 
 
@@ -73,6 +74,9 @@ class TaskTable:
         self.recorder = recorder
         self._entries: dict[int, TaskEntry] = {}
         self._job_futures: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
+        # First parts of eager tasks' steps, whose roots are not seen: (task, end, thread, outcome, site) of what was seen
+        self.ends: list[tuple[TaskEntry, int, int, int, int]] = []
         self.get = self._entries.get  # by address
 
     def meet(self, task: Any, time_ns: int, state: ThreadState, flags: int = 0) -> TaskEntry:
@@ -85,6 +89,7 @@ class TaskTable:
         ref = _TaskRef(task, _collected)
         ref.entry = entry
         entry.ref = ref
+        entry.stepped_ns = time_ns
         self._entries[entry.address] = entry
         cause = state.cause
         creator = cause[1] if cause is not None and cause[0] == CAUSE_TASK and not flags & SEEN_LATE else 0
@@ -123,6 +128,38 @@ class TaskTable:
         entry.has_name = True
         self.recorder.names[entry.id] = str(entry.task_type.get_name(task))
 
+    def goes_on(self, entry: TaskEntry) -> bool:
+        """Tell whether the step of an eager task, of whose coroutines one has ended, is still open; it goes on then."""
+        for index, end in enumerate(self.ends):
+            if end[0] is entry:
+                del self.ends[index]
+                return True
+        return False
+
+    def settle(self) -> None:
+        """Record what only shows once the step around it ends: how an eager task's first step ended, and its name."""
+        for entry, time_ns, thread, outcome, site in self.ends:
+            task = entry.ref()
+            awaited = 0
+            if task is not None:
+                awaited, site, outcome = self.step_end(entry, task)
+            self.recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, outcome))
+        self.ends.clear()
+        for entry in self.late_names:
+            task = entry.ref()
+            if task is not None:
+                self.read_name(entry, task)
+        self.late_names.clear()
+
+    def prepare_view(self) -> None:
+        """Read what is read late as a rule, and the names of tasks that have had no step yet."""
+        self.settle()
+        for entry in list(self._entries.values()):
+            task = entry.ref() if not entry.has_name else None
+            if task is not None:
+                self.read_name(entry, task)
+                entry.has_name = False  # a task factory's caller may still set it
+
     def add_job_future(self, future: Any, job: int) -> None:
         """Remember that awaiting this future is waiting for that job."""
         address = id(future)
@@ -160,6 +197,8 @@ def _collected(ref: _TaskRef) -> None:
     table = entry.table
     if table._entries.get(entry.address) is entry:
         del table._entries[entry.address]
+        if any(end[0] is entry for end in table.ends):
+            return  # it ended in its first step
         recorder = table.recorder
         recorder.append((clock.now_ns(), recorder.local.state.id, TASK_COLLECTED, entry.id, 0, 0, 0))
 
