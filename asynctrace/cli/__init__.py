@@ -6,6 +6,7 @@ A command is a module of this package with the constants `NAME`, `HELP` and `EXA
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -42,17 +43,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         command = _load(arguments[0])
         args = _parser(command).parse_args(arguments[1:])
+        if command.NAME == "run":  # stdout is the program's
+            return command.main(args)
+        _accept_any_text()
         status = command.main(args)
-        if command.NAME != "run":
-            # Here, where a reader that has gone can still be dealt with, and not while the interpreter shuts down.
-            sys.stdout.flush()
+        sys.stdout.flush()  # where what goes wrong can still be told in a sentence
         return status
     except AsynctraceError as error:
         complain(str(error))
         return 2 if isinstance(error, UsageError) else 1
-    except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`). What is left to flush must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        # Whoever read our output may have seen enough (`| head`): that is no error to tell.
+        if not isinstance(error, BrokenPipeError):
+            complain(f"{error.filename or 'the output'}: {error.strerror}")
+        _drop_unwritten()
         return 1
     except KeyboardInterrupt:
         # Python itself then ends the process as killed by SIGINT, which is what a shell's loop looks at. There is
@@ -67,6 +71,20 @@ def complain(sentence: str) -> None:
         print(f"asynctrace: {sentence}", file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):  # closed, full, or None under pythonw
         pass
+
+
+def _accept_any_text() -> None:
+    """Let stdout take what its encoding lacks (… and ×, where that is ASCII) instead of failing on it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _drop_unwritten() -> None:
+    """Give up what stdout could not take, or Python would complain of it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _load(name: str) -> Command:
@@ -91,7 +109,7 @@ def _overview() -> argparse.ArgumentParser:
     listing = "\n".join(f"  {command.NAME:<9} {command.HELP}" for command in commands)
     parser = argparse.ArgumentParser(
         prog="asynctrace",
-        usage="asynctrace COMMAND …   (asynctrace COMMAND --help tells more)",
+        usage="asynctrace COMMAND ...   (asynctrace COMMAND --help tells more)",
         description=f"See what an asyncio program really does.\n\ncommands:\n{listing}",
         epilog="example:\n  asynctrace run script.py && asynctrace summary trace.pftrace",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -6,6 +6,7 @@ import ntpath
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 from typing import NamedTuple
 
 from asynctrace.analysis.overview import Overview
@@ -59,7 +60,8 @@ def header_lines(figures: Overview, shown_as: str | None = None) -> list[str]:
             name, place = _name_and_place(block.name, block.file, block.line, WIDTH - len(text) - len(end))
             text += f"{name} {place}{end}"
         lines.append(text)
-    lines += [f"note: {visible(note)}" for note in figures.notes]
+    for note in figures.notes:
+        lines += wrap(f"note: {visible(note)}", WIDTH, subsequent_indent="      ")
     return lines
 
 

@@ -216,6 +216,32 @@ def test_a_reader_that_has_gone_gives_no_traceback(folder: Path) -> None:
     assert errors == b""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk_is_told_in_one_sentence(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "asynctrace", "summary", "good.pftrace"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (1, "asynctrace: the output: No space left on device\n")
+
+
+def test_terminal_that_knows_ascii_only(folder: Path) -> None:
+    (folder / "gather.py").write_text(GATHER.replace("count", "a_coroutine_whose_name_is_cut"))
+    assert asynctrace(folder, "run", "-q", "gather.py").returncode == 0
+
+    done = asynctrace(folder, "summary", "trace.pftrace", environment={"PYTHONIOENCODING": "ascii"})
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a_coro" in done.stdout
+
+
 def test_only_the_command_asked_for_is_imported() -> None:
     code = "import sys; from asynctrace.cli import main\ntry: main(['run', '--help'])\nexcept SystemExit: pass\n"
     code += "print(*(name for name in sys.modules if name.startswith('asynctrace.cli.')), file=sys.stderr)"
