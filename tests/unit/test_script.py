@@ -37,7 +37,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-@pytest.fixture(params=["script.py alone", "asynctrace run"])
+# Alone, it tells whether a difference is the runner's or the recorder's; as a rule there is none.
+@pytest.fixture(params=["asynctrace run", pytest.param("script.py alone", marks=pytest.mark.slow)])
 def ours(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     """The words that stand for `python` when we run the program."""
     if request.param == "asynctrace run":
