@@ -29,7 +29,9 @@ Rows = list[list[str]]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what tracing costs.")
     parser.add_argument("--turns", type=int, default=5, help="how often all tools take turns (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=3, help="runs in each turn, their median counts (%(default)s)")
+    parser.add_argument(
+        "--times", type=int, default=1, help="runs of each in a turn, their median counts (%(default)s)"
+    )
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a machine that others use")
     parser.add_argument("--only", metavar="TEXT", default="", help="only the rows whose title has TEXT in it")
     parser.add_argument("--no-peers", action="store_true", help="asynctrace alone")
@@ -47,19 +49,18 @@ def main() -> None:
         _progress("costs")
         tables.append(_cost_table())
     _progress("")
-    caption = _caption(options.turns, options.times, options.clock)
+    caption = _caption(options.turns, options.clock)
     print(caption, *map(_as_text, tables), sep="\n\n")
     if options.markdown:
         options.markdown.write_text("\n\n".join([caption, *map(_as_markdown, tables)]) + "\n", encoding="utf-8")
 
 
-def _caption(turns: int, times: int, clock: str) -> str:
+def _caption(turns: int, clock: str) -> str:
     measured = "wall-clock time" if clock == "wall" else "CPU time"
     return (
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} cores, asynctrace {asynctrace.__version__} ({asynctrace.core()} core). "
-        f"Ratios of {measured} to the same program untraced: the median of {turns} turns of {times} runs "
-        f"(lowest–highest)."
+        f"Ratios of {measured} to the same program untraced: the median of {turns} turns (lowest–highest)."
     )
 
 

@@ -51,11 +51,13 @@ def event_ns() -> float:
     """Return what one event adds to the time of a storm, every coroutine recorded."""
     added = []
     for _ in range(5):
+        gc.collect()
         main = workloads.storm(workloads.yields)
         untraced = asyncio.run(main()).cpu
         with asynctrace.record() as recording:
             traced = asyncio.run(main()).cpu
         added.append((traced - untraced) / count_events(recording.trace) * 1e9)
+        del recording
     return statistics.median(added)
 
 
