@@ -15,7 +15,8 @@ from asynctrace.analysis.at_work import call_work, is_machinery, own_cpu_ns, own
 from asynctrace.analysis.coroutine_work import nested_coroutines, work_inside
 from asynctrace.analysis.intervals import Interval, length, subtract
 from asynctrace.analysis.row_names import name_order, short_name, thread_name, worker_names
-from asynctrace.model.trace import Blocking, Call, Process, Task, Thread, Trace
+from asynctrace.analysis.stretches import task_blockings
+from asynctrace.model.trace import Call, Process, Task, Thread, Trace
 
 BarState = Literal["running", "waiting", "ready", "blocking", "starting"]
 
@@ -198,7 +199,10 @@ def _units(calls: list[Call], work: dict[Call, list[Interval]], names: Set[str])
 
 def _call_bars(call: Call, own: list[Interval], work: list[Interval], cpu_ns: int) -> list[Bar]:
     """Return what `call` did outside of its nested calls."""
-    bars = [_blocking_bar("waiting", blocking) for blocking in call.blockings]
+    bars = [
+        Bar("waiting", blocking.start_ns, blocking.end_ns, blocking.expression or blocking.primitive)
+        for blocking in call.blockings
+    ]
     blocked = [(bar.start_ns, bar.end_ns) for bar in bars]
     rest = subtract(work, blocked)
     # A call that holds its thread long but used little CPU stood somewhere that is not recorded: a socket, a lock.
@@ -220,14 +224,11 @@ def _cpu_share(share: float) -> str:
     return f"CPU {share * 100:.0f} %" if share >= 0.005 else "CPU under 1 %"
 
 
-def _blocking_bar(state: BarState, blocking: Blocking) -> Bar:
-    return Bar(state, blocking.start_ns, blocking.end_ns, blocking.expression or blocking.primitive)
-
-
 def _task_rows(trace: Trace, names: Set[str], tasks: list[Task]) -> list[Row]:
     totals = Counter(short_name(task.label) for task in tasks)
     numbers: Counter[str] = Counter()
     nested = nested_coroutines(trace)
+    blocked = task_blockings(trace)
     rows: list[Row] = []
     for task in tasks:
         name = short_name(task.label)
@@ -239,7 +240,7 @@ def _task_rows(trace: Trace, names: Set[str], tasks: list[Task]) -> list[Row]:
             units = [Unit(short_name(one.name), one.started_ns, one.end_ns, one.outcome, False) for one in inside]
             label = f"{label}  {_joined(unit.name for unit in units)}"
         thread = task.loop.thread if task.loop is not None else None
-        rows.append(Row(label, tuple(_task_bars(task)), tuple(units), thread, is_task=True))
+        rows.append(Row(label, tuple(_task_bars(task, blocked.get(task, ()))), tuple(units), thread, is_task=True))
     return rows
 
 
@@ -259,13 +260,13 @@ def _merely_waits(task: Task, shown: Set[Task], users: bool) -> bool:
     return waited_ns > 0 and worked_ns <= _NEXT_TO_NOTHING * (task.end_ns - task.created_ns)
 
 
-def _task_bars(task: Task) -> list[Bar]:
-    bars = [_blocking_bar("blocking", blocking) for blocking in task.blockings]
-    blocked = [(bar.start_ns, bar.end_ns) for bar in bars]
+def _task_bars(task: Task, blocked: Sequence[Interval]) -> list[Bar]:
+    texts = {blocking.start_ns: blocking.expression or blocking.primitive for blocking in task.blockings}
+    bars = [Bar("blocking", start, end, texts.get(start)) for start, end in blocked]
+    running = [(state.start_ns, state.end_ns) for state in task.states if state.kind == "running"]
+    bars.extend(Bar("running", start, end) for start, end in subtract(running, blocked))
     for state in task.states:
-        if state.kind == "running":
-            bars.extend(Bar("running", *stretch) for stretch in subtract([(state.start_ns, state.end_ns)], blocked))
-        else:
+        if state.kind != "running":
             text = (state.wait.expression or state.wait.kind) if state.wait is not None else None
             bars.append(Bar(state.kind, state.start_ns, state.end_ns, text))
     return sorted(bars, key=lambda bar: bar.start_ns)

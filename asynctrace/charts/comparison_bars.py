@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
 from matplotlib.axes import Axes
 
 from asynctrace.analysis.comparison_rows import Bar, BarState, Row
+from asynctrace.analysis.stretches import Stretch
+from asynctrace.charts.mix_drawing import draw_mixes
+from asynctrace.charts.mixing import Mix, unmixed
 from asynctrace.charts.style import (
     BAR_HEIGHT,
     SMALL,
@@ -22,9 +26,12 @@ from asynctrace.charts.style import (
     points_to_x,
     shortened,
 )
+from asynctrace.model.trace import StateKind
 
 _MODULE = re.compile(r"^(\w+\.)+(?=\w+\()")
 _PIXEL_POINTS = 0.72  # of a screen
+_MARK_PIXELS = 11
+FINEST_POINTS = 2.5  # many bars side by side that are narrower would be nothing but outlines
 
 
 def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, height: float = BAR_HEIGHT) -> set[str]:
@@ -41,10 +48,12 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         The states and outcomes that can be seen, for the legend.
     """
 
-    def x(time_ns: int) -> float:
+    def x(time_ns: float) -> float:
         return (time_ns - start_ns) / 1e9 * scale
 
     pixel_ns = max(1, round(points_to_x(ax, _PIXEL_POINTS) / scale * 1e9))
+    finest_ns = points_to_x(ax, FINEST_POINTS) / scale * 1e9
+    mixes: list[tuple[Mix, float]] = []
     bars: dict[BarState, list[tuple[float, float, float]]] = defaultdict(list)
     within: list[tuple[float, float]] = []
     texts: list[tuple[float, float, float, Sequence[str]]] = []
@@ -54,7 +63,9 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         middle = index + 0.5
         life = x(row.start_ns), x(row.end_ns)
         begins = sorted(unit.start_ns for unit in row.units)
-        visible = _joined(_visible(row.bars, pixel_ns), begins, pixel_ns)
+        plain, crowded = split(row, finest_ns)
+        mixes += [(mix, middle) for mix in crowded]
+        visible = _joined(_visible(plain, pixel_ns), begins, pixel_ns)
         cuts.extend(
             (x(bar.start_ns), middle)
             for before, bar in pairwise(visible)
@@ -83,7 +94,50 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
     )
     if height * _row_points(ax) >= SMALL + 1:  # lower than that, and a text would stick out of its bar
         draw_bar_texts(ax, texts)
-    return {*bars, *draw_end_marks(ax, ends)}
+    return {*bars, *draw_mixes(ax, mixes, x, height), *draw_end_marks(ax, _apart(ends, pixel_ns / 1e9 * scale))}
+
+
+def split(row: Row, finest_ns: float) -> tuple[list[Bar], list[Mix]]:
+    """Split a row's bars into those to draw as they are and the crowded places, to draw as mixes.
+
+    Args:
+        row: Of a panel.
+        finest_ns: The time that FINEST_POINTS stand for.
+    """
+    # A mix only looks at times and at what a state is called: blocking and starting are states here, too.
+    stretches = [Stretch(cast(StateKind, state), bar.start_ns, bar.end_ns) for bar, state in _as_steps(row.bars)]
+    plain, mixes = unmixed(stretches, finest_ns)
+    if not mixes:
+        return list(row.bars), []
+    kept = {(stretch.start_ns, stretch.end_ns) for stretch in plain}
+    return [bar for bar in row.bars if (bar.start_ns, bar.end_ns) in kept], mixes
+
+
+def _as_steps(bars: Sequence[Bar]) -> Iterator[tuple[Bar, BarState]]:
+    """Yield each bar and what to call it: the rest of a step that next to only blocks is blocking."""
+    for index, bar in enumerate(bars):
+        state = bar.state
+        if state == "running":
+            for beside in bars[max(0, index - 1) : index + 2]:
+                touches = beside.end_ns == bar.start_ns or beside.start_ns == bar.end_ns
+                if beside.state == "blocking" and touches and _is_tenth(bar, beside):
+                    state = "blocking"
+        yield bar, state
+
+
+def _is_tenth(bar: Bar, other: Bar) -> bool:
+    return 10 * (bar.end_ns - bar.start_ns) <= other.end_ns - other.start_ns
+
+
+def _apart(ends: Sequence[tuple[float, float, str]], pixel: float) -> list[tuple[float, float, str]]:
+    """Leave out marks that would lie on the same mark of the same row."""
+    latest: dict[tuple[float, str], float] = {}
+    result = []
+    for x, middle, outcome in sorted(ends):
+        if x - latest.get((middle, outcome), float("-inf")) >= _MARK_PIXELS * pixel:
+            latest[middle, outcome] = x
+            result.append((x, middle, outcome))
+    return result
 
 
 def _ever_shorter(text: str) -> list[str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from asynctrace.comparison import Comparison
 
+_SPAN_SHOWN = 1.02  # the last panel's end stands clear of the edge
 _SUBTITLE = "#4A4A4A"  # second to the title, yet readable on a projector
 
 
@@ -110,6 +111,11 @@ class _Drawing:
         self.clock = clock
         self.panels = panels([version.trace for version in self.versions])
         self.present: set[str] = set()
+        self.figure = Figure(figsize=(place.WIDTH, place.HEIGHT), facecolor="white")
+        FigureCanvasAgg(self.figure)  # texts are measured before anybody saves the figure
+        self.left = self._label_width()
+        walls = [version.wall_s or 0.0 for version in self.versions]
+        self.span = (max(walls) or 1.0) * clock.scale
         notes = self._notes()
         self.places = place.layout(
             [len(panel.rows) if panel is not None else 0 for panel in self.panels],
@@ -117,11 +123,7 @@ class _Drawing:
             [len(self._figures(index)) for index in range(len(self.versions))],
             len(notes),
         )
-        self.figure = Figure(figsize=(place.WIDTH, self.places.height), facecolor="white")
-        FigureCanvasAgg(self.figure)  # texts are measured before anybody saves the figure
-        self.left = self._label_width()
-        walls = [version.wall_s or 0.0 for version in self.versions]
-        self.span = (max(walls) or 1.0) * clock.scale
+        self.figure.set_size_inches(place.WIDTH, self.places.height)
         axes = [self._panel(index) for index in range(len(self.versions))]
         self._time_axes(axes)
         self._heading(title)
@@ -135,7 +137,17 @@ class _Drawing:
             if version.trace is not None:
                 said = [f"lost {version.trace.lost} events"] if version.trace.lost else []
                 notes += [f"{version.name}: {note}" for note in [*said, *version.trace.notes]]
+        if self._has_mixes():
+            notes.insert(0, "Where bars are too fine to draw one by one, a colour's height is its share of the time.")
         return notes[:6]
+
+    def _has_mixes(self) -> bool:
+        from asynctrace.charts.comparison_bars import FINEST_POINTS, split
+
+        points = 72 * (place.WIDTH - self.left - place.GUTTER)
+        finest_ns = FINEST_POINTS * self.span * _SPAN_SHOWN / points / self.clock.scale * 1e9
+        rows = [row for panel in self.panels if panel is not None for row in panel.rows]
+        return any(split(row, finest_ns)[1] for row in rows)
 
     def _figures(self, index: int) -> list[str]:
         """Return the lines in the gutter under a version's name."""
@@ -192,7 +204,7 @@ class _Drawing:
         )
         ax.set_label(version.name)
         rows = panel.rows if panel is not None else ()
-        ax.set_xlim(0, self.span * 1.02)
+        ax.set_xlim(0, self.span * _SPAN_SHOWN)
         ax.set_ylim(max(1, len(rows)), 0)
         ax.set_yticks([])
         for side in ("left", "right", "top"):
@@ -248,7 +260,7 @@ class _Drawing:
             shown = self._fitting([text], width - 0.3, size=SMALL)
             ax.text(0.5, 0.5, shown, transform=ax.transAxes, ha="center", va="center", size=SMALL, color=color)
             return
-        end = (version.wall_s or 0.0) * self.clock.scale / (self.span * 1.02)
+        end = (version.wall_s or 0.0) * self.clock.scale / (self.span * _SPAN_SHOWN)
         room = width * (1 - end) - 0.25
         if room >= 1.0:
             shown = self._fitting([text], room, size=SMALL)

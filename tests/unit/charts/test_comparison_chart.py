@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from asynctrace.analysis.comparison_rows import Bar
+from asynctrace.analysis.comparison_rows import Bar, panel
 from asynctrace.analysis.version import measured
-from asynctrace.charts.comparison_bars import _visible
+from asynctrace.charts.comparison_bars import _visible, split
 from asynctrace.charts.comparison_chart import draw_comparison
 from asynctrace.charts.style import LOOKS, SMALL
 from asynctrace.comparison import Comparison
@@ -266,6 +266,43 @@ def test_a_sliver_alone_is_seen_and_a_crowd_is_its_largest_part() -> None:
 
     assert _visible(alone, 10) == [Bar("running", 3, 5), Bar("waiting", 5, 500)]
     assert _visible(crowd, 10) == [Bar("ready", 0, 9), Bar("waiting", 9, 500)]
+
+
+def steps(fake: FakeTrace, count: int) -> None:
+    """Add a task of so many steps of 10 ms: 2 ms blocking the loop, 8 ms waiting."""
+    states: list[tuple[Any, ...]] = []
+    for index in range(count):
+        start = 10 * index
+        states += [("running", start, start + 2), ("waiting", start + 2, start + 10, "sleep")]
+    blockings = [("time.sleep", 10 * index + 0.01, 10 * index + 1.99) for index in range(count)]
+    fake.task("storm", states=states, blockings=blockings)
+
+
+def test_bars_too_fine_to_draw_become_shares_of_the_time() -> None:
+    fake = FakeTrace()
+    steps(fake, 2000)
+    (row,) = panel(fake.build()).rows
+
+    plain, mixes = split(row, finest_ns=100_000_000)
+
+    assert plain == []
+    assert {state: round(share, 2) for state, share in mixes[5].shares.items()} == {"blocking": 0.2, "waiting": 0.8}
+
+
+def test_few_fine_bars_are_drawn_as_they_are() -> None:
+    (row,) = panel(blocking()).rows
+
+    assert split(row, finest_ns=5_000_000) == (list(row.bars), [])
+
+
+def test_the_page_says_what_shares_are() -> None:
+    fake = FakeTrace()
+    steps(fake, 2000)
+
+    said = words(draw_comparison(comparison(storm=fake.build())))
+
+    assert "Where bars are too fine to draw one by one, a colour's height is its share of the time." in said
+    assert not any(text.startswith("Where bars") for text in words(draw_comparison(demo())))
 
 
 def test_a_hundred_thousand_states_draw_few_bars() -> None:
