@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from asynctrace.recorder.reference import traced_codes
-from asynctrace.stream import current_recorder
+from asynctrace.stream import check_failure, current_recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,7 +77,7 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
 
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         return wrap_coroutine_function(function, current_recorder)
-    return trace_function(function, current_recorder)
+    return trace_function(function, current_recorder, check_failure)
 
 
 def _describe(thing: Any) -> str:

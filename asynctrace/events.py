@@ -25,7 +25,6 @@ COROUTINE_FINISHED       coroutine  -                      exception's type     
 CALL_STARTED             call       job                    code                       a CALL_*
 CALL_FINISHED            call       CPU ns of the thread   exception's type           an outcome
 JOB_SUBMITTED            job        submitting task        code                       a JOB_*
-JOB_FINISHED             job        -                      exception's type           an outcome
 BLOCKING_STARTED         task/call  code of the caller     primitive                  offset of the call
 BLOCKING_FINISHED        task/call  -                      -                          -
 LOOP_SEEN                loop       -                      type of the loop           -
@@ -59,7 +58,6 @@ COROUTINE_FINISHED = 10
 CALL_STARTED = 11
 CALL_FINISHED = 12
 JOB_SUBMITTED = 13
-JOB_FINISHED = 14
 BLOCKING_STARTED = 15
 BLOCKING_FINISHED = 16
 LOOP_SEEN = 17

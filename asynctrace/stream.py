@@ -178,3 +178,11 @@ def current_recorder() -> Recorder | None:
     """Return the recorder that a recording feeds now, or None."""
     stream = current
     return stream.recorder if stream is not None and stream.is_running else None
+
+
+def check_failure(error: BaseException) -> None:
+    """Stop the recording for a failure of a hook of ours; raise again what is the program's."""
+    stream = current
+    if stream is None:
+        raise error
+    stream.guard.check(error)

@@ -140,6 +140,12 @@ class CallReader:
         if not self._dropped:
             return []
         gone = {call for call in self.calls if self._sites.get(call.id) in self._dropped}
+        for call in gone:
+            around = call.parent
+            while around in gone and around is not None:
+                around = around.parent
+            if around is not None:  # the blocking was real, and inside the call that stays
+                around.blockings = tuple(sorted((*around.blockings, *call.blockings), key=lambda each: each.start_ns))
         for call in self.calls:
             while call.parent in gone and call.parent is not None:
                 call.parent = call.parent.parent

@@ -66,7 +66,7 @@ class LoopWatch:
                     return original(loop)
                 except BaseException as error:
                     if error.__traceback__ is not None:  # our own frame is no part of the story
-                        error.__traceback__ = error.__traceback__.tb_next
+                        BaseException.with_traceback(error, error.__traceback__.tb_next)
                     raise
 
             return run_forever

@@ -173,7 +173,8 @@ def _drop_our_frame(error: BaseException) -> None:
     """Take our own frame off the traceback: a bare `raise` after it adds none."""
     traceback = error.__traceback__
     if traceback is not None:
-        error.__traceback__ = traceback.tb_next
+        # Of the base class: a user's exception may forbid to set its attributes.
+        BaseException.with_traceback(error, traceback.tb_next)
 
 
 def _is_cancelled(future: Any) -> bool:

@@ -266,7 +266,8 @@ def _drop_frames(error: BaseException, count: int) -> None:
     """Take our own frames off the traceback; a bare `raise` after it adds none."""
     for _ in range(count):
         if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next
+            # Of the base class: a user's exception may forbid to set its attributes.
+            BaseException.with_traceback(error, error.__traceback__.tb_next)
 
 
 def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None]) -> Any:

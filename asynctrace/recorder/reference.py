@@ -83,8 +83,10 @@ class Recorder:
         ident = threading.get_ident()
         # threading.current_thread() would make a dummy for a thread that threading did not start, for all to see.
         thread = threading._active.get(ident)  # type: ignore[attr-defined]
+        # Not `thread.name`: a subclass may have made a property of it, whose code would run in the middle of a hook.
+        name = getattr(thread, "_name", None) if thread is not None else None
         info = ThreadInfo(
-            name=thread.name if thread is not None else f"thread {threading.get_native_id()}",
+            name=name if isinstance(name, str) else f"thread {threading.get_native_id()}",
             native_id=threading.get_native_id(),
             is_main=thread is threading.main_thread(),
         )
