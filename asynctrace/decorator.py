@@ -15,6 +15,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _Attribute = str | int | float | bool
 
+_REFUSAL = "traced() takes an async def, an async generator or a def, not {}"
+# Not sys.version_info itself: mypy would take what follows for unreachable.
+_HAS_MONITORING = hasattr(sys, "monitoring")
+
 
 @overload
 def traced(function: F, /) -> F: ...
@@ -65,12 +69,12 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
     # Under another decorator's wrapper lies the user's function; the wrapper's code belongs to all that it wraps.
     target = inspect.unwrap(function) if callable(function) else function
     if not isinstance(target, FunctionType):
-        raise TypeError(f"traced() takes an async def, an async generator or a def, not {_describe(function)}")
+        raise TypeError(_REFUSAL.format(_describe(function)))
     if inspect.isgeneratorfunction(target) and not target.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE:
-        raise TypeError(f"traced() takes an async def, an async generator or a def, not the generator {_describe(function)}")
+        raise TypeError(_REFUSAL.format(f"the generator {_describe(function)}"))
     code = target.__code__
     traced_codes[id(code)] = (code, name, attributes)
-    if sys.version_info >= (3, 12):
+    if _HAS_MONITORING:
         return function
     from asynctrace.probes.calls import trace_function
     from asynctrace.probes.wrapping import wrap_coroutine_function

@@ -194,5 +194,3 @@ def stop_child() -> None:
     if running is not None:
         running.stop()
         stream.current = None
-
-

@@ -50,9 +50,7 @@ def run(
     if _events._get_running_loop() is not None:
         if isinstance(main, Coroutine):
             main.close()  # it will not be awaited, and that is said here
-        raise UsageError(
-            "a loop is already running: use `with asynctrace.record() as recording: await main()`"
-        )
+        raise UsageError("a loop is already running: use `with asynctrace.record() as recording: await main()`")
     factory = loop_factory or _inner_factory()
     if output is None:
         with asyncio.Runner(debug=debug, loop_factory=lambda: _instrumented(factory())) as runner:
@@ -136,10 +134,7 @@ def _start_by_environment() -> None:
     if multiprocessing is not None:
         # A worker process of multiprocessing leaves by os._exit: atexit's handlers do not run there.
         multiprocessing.Finalize(None, _save_by_environment, exitpriority=0)
-    if (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    ):
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         # Servers shut down on SIGTERM and then send it to themselves again, with the handler that was there before.
         signal.signal(signal.SIGTERM, _save_and_die)
 

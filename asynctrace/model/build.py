@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from asynctrace import events as ev
 from asynctrace.events import Part
@@ -103,9 +104,7 @@ class _PartReader:
             loop.callbacks = tuple(self._callbacks.get(id, ()))
         return calls.finish(end_ns)
 
-    def _read_rare(
-        self, time_ns: int, thread: int, kind: int, subject: int, other: int, site: int, flags: int
-    ) -> None:
+    def _read_rare(self, time_ns: int, thread: int, kind: int, subject: int, other: int, site: int, flags: int) -> None:
         if kind == ev.LOOP_IDLE_STARTED:
             self._idle_since[subject] = time_ns
         elif kind == ev.LOOP_IDLE_FINISHED:
@@ -242,6 +241,14 @@ def _started_at(parts: Sequence[Part], start_ns: int) -> datetime:
 
 def _number(trace: Trace) -> None:
     """Give what is in the trace small numbers, in order: the recorder's ids are unique, not pleasant."""
-    for items in (trace.tasks, trace.coroutines, trace.calls, trace.jobs, trace.loops, trace.threads):
+    every: tuple[tuple[Any, ...], ...] = (
+        trace.tasks,
+        trace.coroutines,
+        trace.calls,
+        trace.jobs,
+        trace.loops,
+        trace.threads,
+    )
+    for items in every:
         for number, item in enumerate(items, 1):
             item.id = number

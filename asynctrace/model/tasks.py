@@ -224,9 +224,7 @@ class TaskReader:
         if kind is None:
             return
         wait = self._wait(life, cause) if kind == "waiting" else None
-        life.states.append(
-            State(kind, life.since, time_ns, wait=wait, cause=life.cause if kind == "ready" else None)
-        )
+        life.states.append(State(kind, life.since, time_ns, wait=wait, cause=life.cause if kind == "ready" else None))
 
     def _wait(self, life: _Life, cause: Cause | None) -> Wait:
         sites = [self._part.sites.get(site, _NO_SITE) for site, _ in life.chain]
@@ -241,5 +239,3 @@ class TaskReader:
         )
         expression, file, line = user_place(self._part, life.chain)
         return Wait(kind, expression, file, line, awaited=awaited, job=job)
-
-

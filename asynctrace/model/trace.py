@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 StateKind = Literal["ready", "running", "waiting"]
-WaitKind = Literal[
-    "sleep", "io", "lock", "queue", "event", "task", "gather", "thread", "process", "timer", "future"
-]
+WaitKind = Literal["sleep", "io", "lock", "queue", "event", "task", "gather", "thread", "process", "timer", "future"]
 CauseKind = Literal["task", "timer", "io", "thread", "unknown"]
 Outcome = Literal["returned", "raised", "cancelled", "closed", "unfinished"]
 CallKind = Literal["traced", "function", "thread", "job", "process"]

@@ -119,9 +119,7 @@ def _kind_of_chain(chain: Sequence[Site]) -> WaitKind | None:
     return None
 
 
-def user_place(
-    part: Part, chain: Sequence[tuple[int, int]]
-) -> tuple[str | None, str | None, int | None]:
+def user_place(part: Part, chain: Sequence[tuple[int, int]]) -> tuple[str | None, str | None, int | None]:
     """Return (expression, file, line) of the innermost of the user's coroutines, else of the innermost of all."""
     place = None
     for site, offset in reversed(chain):

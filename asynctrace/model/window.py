@@ -78,9 +78,7 @@ def _clip_coroutine(coroutine: Coroutine, start_ns: int) -> None:
     coroutine.started_ns = start_ns
     coroutine.is_clipped = True
     coroutine.suspensions = tuple(
-        replace(each, start_ns=max(each.start_ns, start_ns))
-        for each in coroutine.suspensions
-        if each.end_ns > start_ns
+        replace(each, start_ns=max(each.start_ns, start_ns)) for each in coroutine.suspensions if each.end_ns > start_ns
     )
 
 

@@ -140,9 +140,7 @@ class LoopProbe:
         def call_soon(callback: Any, *args: Any, context: Any = None) -> Any:
             recorder = self.recorder
             kind = type(callback)
-            if recorder is None or (
-                kind not in _step_types and (not callable(callback) or issubclass(kind, Run))
-            ):
+            if recorder is None or (kind not in _step_types and (not callable(callback) or issubclass(kind, Run))):
                 return _without_our_frame(original(get_loop(), callback, *args, context=context))
             time_ns = now_ns()
             run = callback
@@ -172,7 +170,7 @@ class LoopProbe:
             handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
-            if type(handle) is not asyncio.Handle or handle._source_traceback:
+            if type(handle) is not asyncio.Handle or handle._source_traceback:  # type: ignore[attr-defined]
                 return _without_our_frame(handle)
             return handle
 
@@ -238,7 +236,7 @@ class LoopProbe:
 
     def _timer(self, when: Any) -> Cause:
         """Return the cause that a timer is: with its due time, where the loop's clock is the machine's."""
-        loop = self.loop_ref()
+        loop: Any = self.loop_ref()
         if type(loop).time is _base_events.BaseEventLoop.time and "time" not in vars(loop) and type(when) is float:
             return CAUSE_TIMER, 0, 0, int(when * 1e9)
         return _TIMER
@@ -393,5 +391,3 @@ def _without_our_frame(handle: Any) -> Any:
     if created_at:
         del created_at[-1]
     return handle
-
-

@@ -20,7 +20,6 @@ from asynctrace.events import (
     THROWN,
 )
 from asynctrace.probes.tasks import PyFuture, PyTask, TaskEntry
-from asynctrace.recorder.reference import Cause
 
 if TYPE_CHECKING:
     from asynctrace.probes.loop import LoopProbe
@@ -48,7 +47,7 @@ class Run:
     def __wrapped__(self) -> Any:
         return self._asynctrace[0]
 
-    @property
+    @property  # type: ignore[misc]  # object's can be set, this one cannot
     def __class__(self) -> Any:
         return type(self._asynctrace[0])
 
@@ -114,7 +113,8 @@ class StepRun(Run):
     def __call__(self, *args: Any) -> Any:
         callback, probe, entry = self._asynctrace
         recorder = probe.recorder
-        if recorder is None or entry.table is not probe.table:
+        table = probe.table
+        if recorder is None or table is None or entry.table is not table:
             # Queued in an earlier recording, or the recording has ended since.
             try:
                 return callback(*args)
@@ -128,7 +128,7 @@ class StepRun(Run):
             if probe.open_step is not None:
                 probe.close_late_step()
             if not entry.has_name:
-                entry.table.read_name(entry, task)
+                table.read_name(entry, task)
             flags = THROWN if task._must_cancel or (args and _is_cancelled(args[0])) else 0
             state.cause = entry.cause
             state.task = entry.id
@@ -201,4 +201,3 @@ def _callback_site(probe: LoopProbe, callback: Any) -> int:
     if type(function) is FunctionType:
         return recorder.site(function.__code__)
     return recorder.text(type(function).__name__)
-

@@ -87,9 +87,9 @@ class TracedCoroutine:
 
     __slots__ = ("__weakref__", "_coroutine", "_watch")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], recorder: Recorder) -> None:
-        self._coroutine: Any = coroutine
-        self._watch = _Watch(recorder, self._coroutine.cr_code, 0)
+    def __init__(self, coroutine: Any, recorder: Recorder) -> None:
+        self._coroutine = coroutine
+        self._watch = _Watch(recorder, coroutine.cr_code, 0)
 
     def send(self, value: Any) -> Any:
         try:
@@ -148,7 +148,7 @@ class TracedCoroutine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)
 
-    @property
+    @property  # type: ignore[misc]  # object's can be set, this one cannot
     def __class__(self) -> Any:
         return CoroutineType
 
@@ -164,9 +164,9 @@ class TracedAsyncGenerator:
 
     __slots__ = ("__weakref__", "_generator", "_watch")
 
-    def __init__(self, generator: AsyncGenerator[Any, Any], recorder: Recorder) -> None:
-        self._generator: Any = generator
-        self._watch = _Watch(recorder, self._generator.ag_code, ASYNC_GENERATOR)
+    def __init__(self, generator: Any, recorder: Recorder) -> None:
+        self._generator = generator
+        self._watch = _Watch(recorder, generator.ag_code, ASYNC_GENERATOR)
 
     def __aiter__(self) -> TracedAsyncGenerator:
         return self
@@ -186,7 +186,7 @@ class TracedAsyncGenerator:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
 
-    @property
+    @property  # type: ignore[misc]  # object's can be set, this one cannot
     def __class__(self) -> Any:
         return AsyncGeneratorType
 
@@ -287,8 +287,9 @@ def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder |
     # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
     # coroutine: the RETURN_GENERATOR instruction does.
     flag = _CO_ASYNC_GENERATOR if inspect.isasyncgenfunction(function) else _CO_COROUTINE
-    wrapper.__code__ = wrapper.__code__.replace(co_flags=wrapper.__code__.co_flags | flag)
-    return wrapper
+    made: Any = wrapper
+    made.__code__ = made.__code__.replace(co_flags=made.__code__.co_flags | flag)
+    return made
 
 
 def note_stack(recorder: Recorder, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None:

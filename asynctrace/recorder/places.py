@@ -43,7 +43,10 @@ def _is_outside_libraries(path: str) -> bool:
     return not os.path.abspath(path).startswith(_library_folders())
 
 
-def describe_code(code: CodeType, traced: tuple[object, str | None, tuple[tuple[str, str | int | float | bool], ...]] | None) -> Site:
+def describe_code(
+    code: CodeType,
+    traced: tuple[object, str | None, tuple[tuple[str, str | int | float | bool], ...]] | None,
+) -> Site:
     """Name a code object; `traced` is what the decorator said of it."""
     name = code.co_qualname
     attributes: tuple[tuple[str, str | int | float | bool], ...] = ()
@@ -65,10 +68,10 @@ def expression_at(code: CodeType, offset: int) -> Expression | None:
 
     An expression over several lines gives its first line.
     """
-    position = next(itertools.islice(code.co_positions(), offset // 2, None), None)
-    if position is None or position[0] is None:
+    nowhere = None, None, None, None
+    line, end_line, column, end_column = next(itertools.islice(code.co_positions(), offset // 2, None), nowhere)
+    if line is None:
         return None
-    line, end_line, column, end_column = position
     source = _source_lines(code.co_filename)
     text = source[line - 1] if line <= len(source) else ""
     if column is not None and end_column is not None and text:

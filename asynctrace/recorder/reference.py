@@ -121,10 +121,8 @@ class Recorder:
         # threads append as they come: the sort is stable, so what one thread did stays in order.
         events.sort(key=_time)
         codes = dict(self._codes)
-        code_of = {site: code for site, code in codes.values()}
-        sites = {
-            site: describe_code(code, traced_codes.get(address)) for address, (site, code) in codes.items()
-        }
+        code_of = dict(codes.values())
+        sites = {site: describe_code(code, traced_codes.get(address)) for address, (site, code) in codes.items()}
         sites.update((site, Site(name=text)) for text, site in dict(self._texts).items())
         stacks = {key: places for places, key in dict(self._stacks).items()}
         return Part(

@@ -153,8 +153,10 @@ def test_every_worker_of_a_server_saves_what_its_endpoints_did(folder: Path, ups
 def test_a_server_started_by_our_command_is_recorded(folder: Path) -> None:
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "asynctrace", "run", "-q", "-o", "served.pftrace", "-m", "uvicorn", "app:app"]
-        + ["--port", str(port), "--log-level", "critical"],
+        [
+            *(sys.executable, "-m", "asynctrace", "run", "-q", "-o", "served.pftrace"),
+            *("-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "critical"),
+        ],
         cwd=folder,
     )
     end = time.monotonic() + 60
