@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from asynctrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class _NotRunnableError(Exception):
@@ -24,11 +27,11 @@ class _NotRunnableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program to run: `target` is a path, or the name of a module."""
+    """A program to run: `target` is a path, the name of a module, or that of a console script without a file."""
 
     target: str
     arguments: tuple[str, ...]
-    is_module: bool = False
+    kind: Literal["path", "module", "entry point"] = "path"
 
 
 def find_program(words: Sequence[str]) -> Program:
@@ -44,6 +47,8 @@ def find_program(words: Sequence[str]) -> Program:
         script = _console_script(name)
         if script is not None:
             return Program(script, tuple(words[1:]))
+        if _entry_point(name) is not None:
+            return Program(name, tuple(words[1:]), "entry point")
     if os.path.isdir(name):
         raise UsageError(f"{name} is a folder without a __main__.py: name a script in it, or use -m MODULE")
     raise UsageError(f"there is no script {name}, and no Python program of that name on PATH: check the path")
@@ -55,7 +60,7 @@ def run(program: Program, on_first_line: Callable[[], None]) -> int:
     An exception that nobody caught is shown by `sys.excepthook`, without a frame of ours.
 
     Args:
-        program: From `find_program`, or with `is_module` for `-m`.
+        program: From `find_program`, or of the kind "module" for `-m`.
         on_first_line: Called when everything is ready and only the program's code is left to run.
 
     Returns:
@@ -67,7 +72,7 @@ def run(program: Program, on_first_line: Callable[[], None]) -> int:
         KeyboardInterrupt: After it was shown; Python then ends the process as killed by SIGINT.
     """
     try:
-        module, code = _load_module(program) if program.is_module else _load_path(program)
+        module, code = _LOADERS[program.kind](program)
     except (SystemExit, UsageError):
         raise
     except BaseException as error:  # a syntax error, or what the module's package raised while it was imported
@@ -98,6 +103,13 @@ def _console_script(name: str) -> str | None:
         if found is not None and _is_python_script(found):
             return found
     return None
+
+
+def _entry_point(name: str) -> EntryPoint | None:
+    """Return what the console script `name` calls; on Windows the script itself is no Python file."""
+    from importlib.metadata import entry_points
+
+    return next(iter(entry_points(group="console_scripts", name=name)), None)
 
 
 def _is_python_script(path: str) -> bool:
@@ -141,6 +153,19 @@ def _load_module(program: Program) -> tuple[ModuleType, CodeType]:
     return _found(program)
 
 
+def _load_entry_point(program: Program) -> tuple[ModuleType, CodeType]:
+    called = _entry_point(program.target)
+    assert called is not None  # found before
+    sys.argv[:] = [program.target, *program.arguments]
+    # What pip writes into such a script.
+    text = f"import sys\nfrom {called.module} import {called.attr.partition('.')[0]}\nsys.exit({called.attr}())\n"
+    module = _main_module(__package__=None, __loader__=None, __spec__=None)
+    return module, compile(text, f"<console script {program.target}>", "exec", dont_inherit=True)
+
+
+_LOADERS = {"path": _load_path, "module": _load_module, "entry point": _load_entry_point}
+
+
 def _found(program: Program) -> tuple[ModuleType, CodeType]:
     """Return a fresh `__main__` and its code: of the module, or of the `__main__.py` at `sys.path[0]`."""
     import runpy
@@ -148,14 +173,14 @@ def _found(program: Program) -> tuple[ModuleType, CodeType]:
     # Private in name only: the standard library's own tools (pdb, trace) find a module through it, too.
     finder: Any = runpy
     try:
-        if program.is_module:
+        if program.kind == "module":
             details = finder._get_module_details(program.target, _NotRunnableError)
         else:
             details = finder._get_main_module_details(_NotRunnableError)
     except _NotRunnableError as error:
         raise UsageError(f"cannot run {program.target}: {error}") from error
     _, spec, code = details
-    if program.is_module:
+    if program.kind == "module":
         sys.argv[0] = spec.origin
     module = _main_module(__package__=spec.parent, __loader__=spec.loader, __spec__=spec, __file__=spec.origin)
     if sys.version_info < (3, 15):

@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     from asynctrace.script import Program, find_program, run
 
     if args.module:
-        program = Program(args.module[0], tuple(args.module[1:]), is_module=True)
+        program = Program(args.module[0], tuple(args.module[1:]), "module")
     elif args.module is None and args.program:
         program = find_program(args.program)
     else:
@@ -72,11 +72,11 @@ def main(args: argparse.Namespace) -> int:
     recording = Recording(include=tuple(args.include), exclude=tuple(args.exclude), functions=True)
 
     def on_first_line() -> None:
-        saving.recording = recording
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             # A server shuts down on SIGTERM, then sends it to itself again, to the handler that was there before.
             signal.signal(signal.SIGTERM, saving.save_and_terminate)
         recording.start()
+        saving.recording = recording
 
     try:
         return run(program, on_first_line)

@@ -20,7 +20,7 @@ RUNNER = """
 import sys
 from asynctrace.script import Program, find_program, run
 words = sys.argv[1:]
-program = Program(words[1], tuple(words[2:]), is_module=True) if words[0] == "-m" else find_program(words)
+program = Program(words[1], tuple(words[2:]), "module") if words[0] == "-m" else find_program(words)
 sys.exit(run(program, lambda: None))
 """
 Write = Callable[[str, str], Path]
@@ -303,6 +303,22 @@ def test_console_script_is_found_on_path(ours: list[str], tmp_path: Path, monkey
     assert expected[0] == 3
 
 
+def test_console_script_without_a_python_file_is_called(
+    ours: list[str], write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("site/tool_package.py", "import sys\nclass Tool:\n    main = staticmethod(lambda: print(sys.argv) or 3)\n")
+    write("site/tool_package-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tool-package\nVersion: 1.0\n")
+    write("site/tool_package-1.0.dist-info/entry_points.txt", "[console_scripts]\nour-tool = tool_package:Tool.main\n")
+    code = f"import sys; sys.path.append({str(tmp_path / 'site')!r}); from asynctrace.cli import main; sys.exit(main())"
+    run = (
+        [sys.executable, "-c", code, "run", "-q"]
+        if "-m" in ours
+        else [*ours[:2], f"{code[: code.index('from')]}{RUNNER}"]
+    )
+
+    assert outcome([*run, "our-tool", "-x"], tmp_path) == (3, "['our-tool', '-x']\n", "")
+
+
 def test_a_program_of_another_language_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tool").write_text("#!/bin/sh\necho hello\n")
     (tmp_path / "tool").chmod(0o755)
@@ -321,4 +337,4 @@ def test_a_module_that_is_missing_is_wrong_usage(tmp_path: Path) -> None:
     from asynctrace.script import Program, run
 
     with pytest.raises(UsageError, match="cannot run nowhere_to_be_found: No module named nowhere_to_be_found"):
-        run(Program("nowhere_to_be_found", (), is_module=True), lambda: None)
+        run(Program("nowhere_to_be_found", (), "module"), lambda: None)
