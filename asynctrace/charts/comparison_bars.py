@@ -18,6 +18,7 @@ from asynctrace.charts.mix_drawing import draw_mixes
 from asynctrace.charts.mixing import Mix, unmixed
 from asynctrace.charts.style import (
     BAR_HEIGHT,
+    SLIVER_POINTS,
     SMALL,
     draw_bar_texts,
     draw_bars,
@@ -29,8 +30,7 @@ from asynctrace.charts.style import (
 from asynctrace.model.trace import StateKind
 
 _MODULE = re.compile(r"^(\w+\.)+(?=\w+\()")
-_PIXEL_POINTS = 0.72  # of a screen
-_MARK_PIXELS = 11
+_MARK_SLIVERS = 5
 FINEST_POINTS = 2.5  # many bars side by side that are narrower would be nothing but outlines
 
 
@@ -51,7 +51,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
     def x(time_ns: float) -> float:
         return (time_ns - start_ns) / 1e9 * scale
 
-    pixel_ns = max(1, round(points_to_x(ax, _PIXEL_POINTS) / scale * 1e9))
+    sliver_ns = max(1, round(points_to_x(ax, SLIVER_POINTS) / scale * 1e9))
     finest_ns = points_to_x(ax, FINEST_POINTS) / scale * 1e9
     mixes: list[tuple[Mix, float]] = []
     bars: dict[BarState, list[tuple[float, float, float]]] = defaultdict(list)
@@ -65,11 +65,11 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         begins = sorted(unit.start_ns for unit in row.units)
         plain, crowded = split(row, finest_ns)
         mixes += [(mix, middle) for mix in crowded]
-        visible = _joined(_visible(plain, pixel_ns), begins, pixel_ns)
+        visible = _joined(_visible(plain, sliver_ns), begins, sliver_ns)
         cuts.extend(
             (x(bar.start_ns), middle)
             for before, bar in pairwise(visible)
-            if before.state == "running" and _is_cut(bar, begins, pixel_ns)
+            if before.state == "running" and _is_cut(bar, begins, sliver_ns)
         )
         for bar in visible:
             bars[bar.state].append((x(bar.start_ns), x(bar.end_ns), middle))
@@ -94,7 +94,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
     )
     if height * _row_points(ax) >= SMALL + 1:  # lower than that, and a text would stick out of its bar
         draw_bar_texts(ax, texts)
-    return {*bars, *draw_mixes(ax, mixes, x, height), *draw_end_marks(ax, _apart(ends, pixel_ns / 1e9 * scale))}
+    return {*bars, *draw_mixes(ax, mixes, x, height), *draw_end_marks(ax, _apart(ends, sliver_ns / 1e9 * scale))}
 
 
 def split(row: Row, finest_ns: float) -> tuple[list[Bar], list[Mix]]:
@@ -129,12 +129,12 @@ def _is_tenth(bar: Bar, other: Bar) -> bool:
     return 10 * (bar.end_ns - bar.start_ns) <= other.end_ns - other.start_ns
 
 
-def _apart(ends: Sequence[tuple[float, float, str]], pixel: float) -> list[tuple[float, float, str]]:
+def _apart(ends: Sequence[tuple[float, float, str]], sliver: float) -> list[tuple[float, float, str]]:
     """Leave out marks that would lie on the same mark of the same row."""
     latest: dict[tuple[float, str], float] = {}
     result = []
     for x, middle, outcome in sorted(ends):
-        if x - latest.get((middle, outcome), float("-inf")) >= _MARK_PIXELS * pixel:
+        if x - latest.get((middle, outcome), float("-inf")) >= _MARK_SLIVERS * sliver:
             latest[middle, outcome] = x
             result.append((x, middle, outcome))
     return result
@@ -152,36 +152,36 @@ def _row_points(ax: Axes) -> float:
     return float(ax.get_window_extent().height * 72 / figure.dpi / abs(low - high))
 
 
-def _visible(bars: Sequence[Bar], pixel_ns: int) -> list[Bar]:
-    """Return `bars` with neighbours that share a pixel made one, of the state that fills most of it.
+def _visible(bars: Sequence[Bar], sliver_ns: int) -> list[Bar]:
+    """Return `bars` with neighbours that share a sliver made one, of the state that fills most of it.
 
-    A running sliver alone stays, since every step is to be seen; any other state has to fill half of the pixel.
+    A running sliver alone stays, since every step is to be seen; any other state has to fill half of it.
     """
     result: list[Bar] = []
     crowd: list[Bar] = []
     for bar in bars:
-        if crowd and bar.end_ns - crowd[0].start_ns > pixel_ns:
-            result.extend(_as_one(crowd, pixel_ns))
+        if crowd and bar.end_ns - crowd[0].start_ns > sliver_ns:
+            result.extend(_as_one(crowd, sliver_ns))
             crowd = []
-        if bar.end_ns - bar.start_ns > pixel_ns:
+        if bar.end_ns - bar.start_ns > sliver_ns:
             result.append(bar)
         else:
             crowd.append(bar)
-    result.extend(_as_one(crowd, pixel_ns))
+    result.extend(_as_one(crowd, sliver_ns))
     return result
 
 
-def _as_one(crowd: list[Bar], pixel_ns: int) -> list[Bar]:
+def _as_one(crowd: list[Bar], sliver_ns: int) -> list[Bar]:
     spent: dict[BarState, int] = defaultdict(int)
     for bar in crowd:
         spent[bar.state] += bar.end_ns - bar.start_ns
-    large = {state: time_ns for state, time_ns in spent.items() if 2 * time_ns >= pixel_ns}
+    large = {state: time_ns for state, time_ns in spent.items() if 2 * time_ns >= sliver_ns}
     if large:
         return [Bar(max(large, key=lambda state: large[state]), crowd[0].start_ns, crowd[-1].end_ns)]
     return [bar for bar in crowd if bar.state == "running"][:1]
 
 
-def _joined(bars: Sequence[Bar], begins: Sequence[int], pixel_ns: int) -> list[Bar]:
+def _joined(bars: Sequence[Bar], begins: Sequence[int], sliver_ns: int) -> list[Bar]:
     """Return `bars` with running ones that touch made one, except where a piece of work begins."""
     result: list[Bar] = []
     for bar in bars:
@@ -189,8 +189,8 @@ def _joined(bars: Sequence[Bar], begins: Sequence[int], pixel_ns: int) -> list[B
         if (
             last is not None
             and last.state == bar.state == "running"
-            and bar.start_ns - last.end_ns < pixel_ns
-            and not _is_cut(bar, begins, pixel_ns)
+            and bar.start_ns - last.end_ns < sliver_ns
+            and not _is_cut(bar, begins, sliver_ns)
         ):
             result[-1] = replace(last, end_ns=bar.end_ns)
         else:
@@ -198,9 +198,9 @@ def _joined(bars: Sequence[Bar], begins: Sequence[int], pixel_ns: int) -> list[B
     return result
 
 
-def _is_cut(bar: Bar, begins: Sequence[int], pixel_ns: int) -> bool:
+def _is_cut(bar: Bar, begins: Sequence[int], sliver_ns: int) -> bool:
     """Return whether a piece of work begins with `bar`, a running one wide enough to see that."""
-    if bar.state != "running" or bar.end_ns - bar.start_ns < 4 * pixel_ns:
+    if bar.state != "running" or bar.end_ns - bar.start_ns < 4 * sliver_ns:
         return False
-    index = bisect_left(begins, bar.start_ns - pixel_ns)
-    return index < len(begins) and begins[index] <= bar.start_ns + pixel_ns
+    index = bisect_left(begins, bar.start_ns - sliver_ns)
+    return index < len(begins) and begins[index] <= bar.start_ns + sliver_ns
