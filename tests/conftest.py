@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import multiprocessing.process
 import os
+import signal
 import sys
 import threading
 import time
@@ -33,6 +34,11 @@ _REPLACEABLE: tuple[tuple[object, str], ...] = (
     (sys, "excepthook"),
     (sys, "unraisablehook"),
 )
+
+
+# Under nohup or behind `&` SIGINT is ignored, and would be in the programs that tests run.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol, TextIO, cast
 
 from asynctrace import __version__
 from asynctrace.errors import AsynctraceError, UsageError
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output may have seen enough (`| head`): that is no error to tell.
         if not isinstance(error, BrokenPipeError):
             complain(f"{error.filename or 'the output'}: {error.strerror}")
-        _drop_unwritten()
+        _drop_unwritten(sys.stdout)
         return 1
     except KeyboardInterrupt:
         # Python itself then ends the process as killed by SIGINT, which is what a shell's loop looks at. There is
@@ -66,10 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def complain(sentence: str) -> None:
-    """Tell `sentence` on stderr; where nobody listens there, keep silent."""
+    """Tell `sentence`, an error of ours, on stderr."""
+    tell(f"asynctrace: {sentence}")
+
+
+def tell(*lines: str) -> None:
+    """Write `lines` to stderr; where nobody listens there, keep silent."""
     try:
-        print(f"asynctrace: {sentence}", file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):  # closed, full, or None under pythonw
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+    except OSError:
+        _drop_unwritten(sys.stderr)  # a traced program's exit code is not ours to change
+    except (ValueError, AttributeError):  # closed, or None under pythonw
         pass
 
 
@@ -79,12 +86,12 @@ def _accept_any_text() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def _drop_unwritten() -> None:
-    """Give up what stdout could not take, or Python would complain of it at exit."""
+def _drop_unwritten(stream: TextIO) -> None:
+    """Give up what `stream` could not take, or Python would complain of it at exit, and exit with 120."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _load(name: str) -> Command:

@@ -6,13 +6,12 @@ import argparse
 import atexit
 import os
 import signal
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asynctrace.charts.output import PICTURE_SUFFIXES
-from asynctrace.cli import complain
+from asynctrace.cli import complain, tell
 from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
 from asynctrace.formats import SUFFIXES
@@ -133,11 +132,7 @@ class _Saving:
         if not (trace.tasks or trace.coroutines or trace.calls):
             complain(NOTHING_SEEN)
             return
-        lines = [*header_lines(overview(trace), self._shown_as), f"saved {self._shown_as}"]
-        try:
-            print(*lines, sep="\n", file=sys.stderr, flush=True)
-        except (OSError, ValueError, AttributeError):  # nobody listens there
-            pass
+        tell(*header_lines(overview(trace), self._shown_as), f"saved {self._shown_as}")
 
 
 def _end_as_interrupted() -> None:

@@ -140,7 +140,7 @@ def test_program_that_changes_its_folder_does_not_take_the_output_along(run: Run
 
 def test_forked_child_that_exits_does_not_save(run: Run, tmp_path: Path) -> None:
     done = run(
-        GATHER
+        GATHER.replace('"done"', '"done", flush=True')
         + """
     import os, sys
     child = os.fork()
@@ -170,7 +170,12 @@ def test_nobody_listening_on_stderr_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(textwrap.dedent(GATHER))
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*words(), "script.py"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=full, check=False
+            [*words(), "script.py"],
+            cwd=tmp_path,
+            env={**environment(), "PYTHONUNBUFFERED": ""},
+            stdout=subprocess.PIPE,
+            stderr=full,
+            check=False,
         )
 
     assert (done.returncode, done.stdout) == (0, b"done\n")

@@ -89,7 +89,7 @@ BAD_INPUT: dict[str, tuple[list[str], int, str]] = {
     "run of no module": (["run", "-m"], 2, "nothing to run"),
     "run of a missing script": (["run", "missing.py"], 2, "there is no script missing.py"),
     "run of a missing module": (["run", "-m", "no_such_module"], 2, "No module named no_such_module"),
-    "run of a package without __main__": (["run", "-m", "json"], 2, "cannot be directly executed"),
+    "run of a package without __main__": (["run", "-m", "email"], 2, "cannot be directly executed"),
     "run of a folder": (["run", "a folder.pftrace"], 2, "without a __main__.py"),
     "run into no folder": (["run", "-o", "no/x.pftrace", "gather.py"], 2, "the folder no does not exist"),
     "run into a folder": (["run", "-o", "a folder.pftrace", "gather.py"], 2, "is a folder"),
