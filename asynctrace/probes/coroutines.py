@@ -253,7 +253,7 @@ def _root_frame(entry: TaskEntry, task: Any) -> FrameType | None:
 
 
 def is_awaiting(frame: FrameType) -> bool:
-    """Tell whether a frame stands at an await (or yield from), not at a call: `c.send()` does not suspend its caller."""
+    """Tell whether a frame stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller."""
     code, at = frame.f_code.co_code, frame.f_lasti
     # On 3.12 the position is that of SEND's inline cache.
     return at >= 0 and (code[at] == _SEND or (code[at] == _CACHE and at >= 2 and code[at - 2] == _SEND))

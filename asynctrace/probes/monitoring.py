@@ -11,7 +11,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from asynctrace.clock import now_ns
 from asynctrace.events import (
@@ -41,10 +41,10 @@ from asynctrace.probes.failure import Guard
 from asynctrace.probes.tasks import TaskEntry, TaskTable
 from asynctrace.recorder import Recorder
 
-if TYPE_CHECKING or sys.version_info >= (3, 12):
-    _monitoring = sys.monitoring
-    _EVENTS = sys.monitoring.events
-    DISABLE = sys.monitoring.DISABLE
+_monitoring: Any = getattr(sys, "monitoring", None)  # from 3.12 on
+if _monitoring is not None:
+    _EVENTS = _monitoring.events
+    DISABLE = _monitoring.DISABLE
 
 _EVENT_NAMES = ("PY_START", "PY_RESUME", "PY_YIELD", "PY_RETURN", "PY_THROW", "PY_UNWIND")
 # Before 3.15 returning DISABLE from PY_THROW and PY_UNWIND replaces the program's exception by a ValueError.
@@ -182,6 +182,8 @@ def _make_callbacks(
                 if not code.co_flags & CO_COROUTINES or (scope is not None and not scope(code.co_filename)):
                     return DISABLE
                 coroutine = table.meet_late(frame, local.state)
+            elif code.co_flags & CO_ASYNC_GENERATOR:
+                table.awaiter_of(frame, local.state)  # an eager task's root can be a generator's step: it begins here
             append((now_ns(), local.state.id, COROUTINE_RESUMED, coroutine, 0, 0, 0))
         except BaseException as error:
             guard.check(error)
@@ -231,7 +233,11 @@ def _make_callbacks(
                 # Its address can still be that of one that was closed without an event.
                 table.begin(frame, table.awaiter_of(frame, state), state, NOT_STARTED | THROWN)
                 return None
-            coroutine = get_id(id(frame)) or table.meet_late(frame, state)
+            coroutine = get_id(id(frame))
+            if coroutine is None:
+                coroutine = table.meet_late(frame, state)
+            elif code.co_flags & CO_ASYNC_GENERATOR:
+                table.awaiter_of(frame, state)
             append((now_ns(), state.id, COROUTINE_RESUMED, coroutine, 0, 0, THROWN))
         except BaseException as error:
             guard.check(error)

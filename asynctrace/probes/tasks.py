@@ -6,7 +6,6 @@ a weak reference to its task: an entry is found by address and is dropped when i
 
 from __future__ import annotations
 
-
 import weakref
 from asyncio import futures as _futures
 from asyncio import tasks as _tasks
@@ -51,7 +50,18 @@ class _TaskRef(weakref.ref[Any]):
 class TaskEntry:
     """One task that is known: its id, and itself as the cause of what its steps queue."""
 
-    __slots__ = ("address", "cause", "future_type", "has_name", "id", "ref", "stepped_ns", "table", "task_type", "yielded")
+    __slots__ = (
+        "address",
+        "cause",
+        "future_type",
+        "has_name",
+        "id",
+        "ref",
+        "stepped_ns",
+        "table",
+        "task_type",
+        "yielded",
+    )
 
     def __init__(self, id: int, task: Any, table: TaskTable) -> None:
         self.id = id
@@ -106,6 +116,7 @@ class TaskTable:
         code = getattr(root, "cr_code", None) if kind.__module__.startswith("asynctrace.") else None
         if code is not None:  # our own stand-in for a decorated coroutine
             return self.recorder.site(code)
+        kind = type(getattr(root, "_step", root)) if kind.__module__.startswith("asynctrace.") else kind
         name = vars(kind).get("__qualname__", kind.__name__) if root is not None else "finished eagerly"
         return self.recorder.text(name if isinstance(name, str) else kind.__name__)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
@@ -24,6 +25,7 @@ from asynctrace.events import (
     COROUTINE_RESUMED,
     COROUTINE_STARTED,
     COROUTINE_SUSPENDED,
+    NOT_STARTED,
     RAISED,
     RETURNED,
     THROWN,
@@ -36,20 +38,30 @@ _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
 
 
+_GetRecorder = Callable[[], "Recorder | None"]
+
+
 class _Watch:
     """What a stand-in knows of its coroutine, and how it notes the steps."""
 
-    __slots__ = ("code", "earlier", "flags", "id", "recorder")
+    __slots__ = ("code", "earlier", "flags", "get_recorder", "has_ended", "id", "recorder")
 
-    def __init__(self, recorder: Recorder, code: Any, flags: int) -> None:
-        self.recorder = recorder
+    def __init__(self, get_recorder: _GetRecorder, code: Any, flags: int) -> None:
+        self.get_recorder = get_recorder
+        self.recorder = get_recorder()
         self.code = code
         self.flags = flags
         self.id = 0
         self.earlier = 0
+        self.has_ended = False
+
+    def is_recorded(self) -> bool:
+        """Tell whether the recording in which the stand-in was made still runs."""
+        return not self.has_ended and self.get_recorder() is self.recorder
 
     def enter(self, flags: int) -> None:
         recorder = self.recorder
+        assert recorder is not None
         state = recorder.local.state
         time_ns = clock.now_ns()
         self.earlier = state.coroutine
@@ -63,15 +75,19 @@ class _Watch:
         recorder.append(event)
 
     def suspend(self, frame: Any, flags: int = 0) -> None:
-        state = self.recorder.local.state
+        recorder = self.recorder
+        assert recorder is not None
+        state = recorder.local.state
         state.coroutine = self.earlier
         offset = frame.f_lasti if frame is not None else 0
-        self.recorder.append((clock.now_ns(), state.id, COROUTINE_SUSPENDED, self.id, 0, offset, flags))
+        recorder.append((clock.now_ns(), state.id, COROUTINE_SUSPENDED, self.id, 0, offset, flags))
 
     def finish(self, error: BaseException | None) -> None:
         recorder = self.recorder
+        assert recorder is not None
         state = recorder.local.state
         state.coroutine = self.earlier
+        self.has_ended = True
         site, outcome = 0, RETURNED
         if isinstance(error, asyncio.CancelledError):
             outcome = CANCELLED
@@ -82,14 +98,21 @@ class _Watch:
         recorder.append((clock.now_ns(), state.id, COROUTINE_FINISHED, self.id, 0, site, outcome))
 
 
+    def gone(self) -> None:
+        """Note that the coroutine was dropped while it was suspended."""
+        if self.id and self.is_recorded():
+            self.earlier = self.recorder.local.state.coroutine  # type: ignore[union-attr]  # recorded: not None
+            self.finish(GeneratorExit())
+
+
 class TracedCoroutine:
     """Stands in for one coroutine of a decorated function."""
 
     __slots__ = ("__weakref__", "_coroutine", "_watch")
 
-    def __init__(self, coroutine: Any, recorder: Recorder) -> None:
+    def __init__(self, coroutine: Any, get_recorder: _GetRecorder) -> None:
         self._coroutine = coroutine
-        self._watch = _Watch(recorder, coroutine.cr_code, 0)
+        self._watch = _Watch(get_recorder, coroutine.cr_code, 0)
 
     def send(self, value: Any) -> Any:
         try:
@@ -107,19 +130,25 @@ class TracedCoroutine:
 
     def close(self) -> None:
         watch = self._watch
-        if watch.id and self._coroutine.cr_frame is not None:
-            watch.enter(THROWN)
-            try:
-                self._coroutine.close()
-            finally:
-                watch.finish(GeneratorExit())
-        else:
+        if not watch.id or self._coroutine.cr_running or not watch.is_recorded():
             self._coroutine.close()
+            return
+        watch.enter(THROWN)
+        try:
+            self._coroutine.close()
+        except BaseException as error:
+            watch.finish(error)
+            _drop_frames(error, 1)
+            raise
+        watch.finish(GeneratorExit())
+
+    def __del__(self) -> None:
+        self._watch.gone()  # dropped at an await: what it stands for is closed next
 
     def _step(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
         watch = self._watch
-        if self._coroutine.cr_frame is None or self._coroutine.cr_running:
-            return step(*args)  # refused by the coroutine itself
+        if self._coroutine.cr_frame is None or self._coroutine.cr_running or not watch.is_recorded():
+            return step(*args)  # refused by the coroutine itself, or not recorded
         watch.enter(flags)
         try:
             value = step(*args)
@@ -159,14 +188,30 @@ class TracedCoroutine:
 Coroutine.register(TracedCoroutine)
 
 
+class _GeneratorRef(weakref.ref[Any]):
+    __slots__ = ("watch",)
+    watch: _Watch
+
+
+_open_generators: set[_GeneratorRef] = set()
+
+
+def _generator_gone(ref: _GeneratorRef) -> None:
+    _open_generators.discard(ref)
+    ref.watch.gone()
+
+
 class TracedAsyncGenerator:
     """Stands in for one async generator of a decorated function."""
 
     __slots__ = ("__weakref__", "_generator", "_watch")
 
-    def __init__(self, generator: Any, recorder: Recorder) -> None:
+    def __init__(self, generator: Any, get_recorder: _GetRecorder) -> None:
         self._generator = generator
-        self._watch = _Watch(recorder, generator.ag_code, ASYNC_GENERATOR)
+        # asyncio closes a generator that is dropped half way behind the back of this stand-in.
+        ref = _GeneratorRef(generator, _generator_gone)
+        _open_generators.add(ref)
+        self._watch = ref.watch = _Watch(get_recorder, generator.ag_code, ASYNC_GENERATOR)
 
     def __aiter__(self) -> TracedAsyncGenerator:
         return self
@@ -178,10 +223,10 @@ class TracedAsyncGenerator:
         return _TracedGeneratorStep(self._generator.asend(value), self)
 
     def athrow(self, *error: Any) -> _TracedGeneratorStep:
-        return _TracedGeneratorStep(self._generator.athrow(*error), self)
+        return _TracedGeneratorStep(self._generator.athrow(*error), self, THROWN)
 
     def aclose(self) -> _TracedGeneratorStep:
-        return _TracedGeneratorStep(self._generator.aclose(), self)
+        return _TracedGeneratorStep(self._generator.aclose(), self, CLOSED)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
@@ -200,11 +245,12 @@ AsyncGenerator.register(TracedAsyncGenerator)
 class _TracedGeneratorStep:
     """Stands in for one `__anext__`, `asend`, `athrow` or `aclose` of a traced async generator."""
 
-    __slots__ = ("__weakref__", "_owner", "_step")
+    __slots__ = ("__weakref__", "_kind", "_owner", "_step")
 
-    def __init__(self, step: Any, owner: TracedAsyncGenerator) -> None:
+    def __init__(self, step: Any, owner: TracedAsyncGenerator, kind: int = 0) -> None:
         self._step = step
         self._owner = owner
+        self._kind = kind  # THROWN: an athrow; CLOSED: an aclose
 
     def send(self, value: Any) -> Any:
         try:
@@ -225,8 +271,10 @@ class _TracedGeneratorStep:
 
     def _run(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
         generator, watch = self._owner._generator, self._owner._watch
-        if generator.ag_frame is None or (generator.ag_running and not watch.id):
+        if generator.ag_frame is None or (generator.ag_running and not watch.id) or not watch.is_recorded():
             return step(*args)
+        if self._kind and not watch.id:
+            flags |= NOT_STARTED
         watch.enter(flags)
         try:
             value = step(*args)
@@ -236,7 +284,8 @@ class _TracedGeneratorStep:
                 watch.suspend(frame, YIELDED)  # a value: StopIteration carries it to the consumer
             else:
                 ended = isinstance(error, StopIteration | StopAsyncIteration)
-                watch.finish(None if ended else error)
+                as_closed = GeneratorExit() if self._kind == CLOSED else None
+                watch.finish(as_closed if ended else error)
             raise
         watch.suspend(generator.ag_frame)
         return value
@@ -270,19 +319,18 @@ def _drop_frames(error: BaseException, count: int) -> None:
             BaseException.with_traceback(error, error.__traceback__.tb_next)
 
 
-def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None]) -> Any:
+def wrap_coroutine_function(function: Any, get_recorder: _GetRecorder) -> Any:
     """Return a function that gives stand-ins while a recording runs, and plain coroutines else."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **keywords: Any) -> Any:
         made = function(*args, **keywords)
-        recorder = get_recorder()
-        if recorder is None:
+        if get_recorder() is None:
             return made
         kind = type(made)
         if kind is CoroutineType:
-            return TracedCoroutine(made, recorder)
-        return TracedAsyncGenerator(made, recorder) if kind is AsyncGeneratorType else made
+            return TracedCoroutine(made, get_recorder)
+        return TracedAsyncGenerator(made, get_recorder) if kind is AsyncGeneratorType else made
 
     # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
     # coroutine: the RETURN_GENERATOR instruction does.

@@ -55,10 +55,12 @@ class ManualClockLoop(asyncio.SelectorEventLoop):
 
 
 class OrderedTask(asyncio.Task):  # type: ignore[type-arg]
-    """A task that sets iterate in the order of creation: asyncio cancels the tasks of a set in the set's order."""
+    """A task whose place in a set is the same in each run: asyncio cancels the tasks of a set in the set's order."""
+
+    numbers = itertools.count(1)
 
     def __init__(self, coroutine: Any, **keywords: Any) -> None:
-        self._order = next(_orders)
+        self._order = next(OrderedTask.numbers)
         if keywords.get("name") is None:
             keywords["name"] = f"unnamed {self._order}"
         super().__init__(coroutine, **keywords)
@@ -69,9 +71,6 @@ class OrderedTask(asyncio.Task):  # type: ignore[type-arg]
 
     def __hash__(self) -> int:
         return self._order
-
-
-_orders = itertools.count(1)
 
 
 class Body:
@@ -568,6 +567,7 @@ def run_program(
         inside: Recorded only by recordings that the program itself starts, while its loop runs.
         decorate: Whether its coroutines are decorated with `traced`.
     """
+    OrderedTask.numbers = itertools.count(1)
     program = Program(root, tick_s=tick_s, decorate=decorate)
     program.is_recorded = recorded or inside
     recording = asynctrace.record() if recorded and not inside else None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from integration import trace_rules as rules
@@ -93,7 +93,6 @@ def test_program_does_the_same_with_and_without_a_recording(root: Body, eager: b
 @given(programs, st.booleans())
 def test_wakes_are_caused_by_whoever_the_program_says(root: Body, eager: bool) -> None:
     log, trace = run_program(root, eager=eager)
-    assume(log.wakes)
     rules.wakers_agree_with_log(trace, log)
 
 
@@ -115,6 +114,17 @@ def test_plain_coroutines_obey_the_same_rules(root: Body, eager: bool) -> None:
     log, trace = run_program(root, eager=eager, decorate=False)
     rules.check(trace)
     rules.agrees_with_log(trace, log)
+
+
+@tried(25)
+@given(programs, st.booleans())
+def test_a_loop_with_a_real_clock_obeys_the_same_rules(root: Body, eager: bool) -> None:
+    log, trace = run_program(root, eager=eager, loop_factory=asyncio.SelectorEventLoop, tick_s=0.0005)
+    rules.check(trace)
+    rules.agrees_with_log(trace, log)
+    rules.coroutines_agree_with_log(trace, log)
+    rules.runs_where_log_says(trace, log)
+    rules.wakers_agree_with_log(trace, log)
 
 
 @tried(25)

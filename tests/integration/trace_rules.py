@@ -169,7 +169,7 @@ def coroutines_agree_with_log(trace: Trace, log: Log) -> None:
     for number, entry in begun.items():
         each = bodies.pop(number)
         assert each.started_ns <= entry.time_ns, _show(each)
-        if number in log.outcomes:
+        if number in log.outcomes and not _is_closed_unseen(trace, each):
             assert each.outcome == log.outcomes[number], _show(each)
             ended = next(e for e in reversed(log.entries) if e.number == number)
             assert ended.time_ns <= each.end_ns
@@ -181,12 +181,19 @@ def coroutines_agree_with_log(trace: Trace, log: Log) -> None:
         assert not each.suspensions, _show(each)
 
 
+def _is_closed_unseen(trace: Trace, each: Coroutine) -> bool:
+    # Before 3.12 only the consumer of a generator is seen: one that was dropped half way is closed by the loop.
+    return each.is_generator and each.outcome in ("closed", "unfinished") and not trace.sees_coroutines
+
+
 def runs_where_log_says(trace: Trace, log: Log) -> None:
     """A coroutine that writes to the log is not suspended at that time."""
     bodies = {each.name: each for each in trace.coroutines}
     for entry in log.entries:
         each = bodies.get(f"body_{entry.number}")
         if each is None or not trace.start_ns <= entry.time_ns <= trace.end_ns:
+            continue
+        if _is_closed_unseen(trace, each):
             continue
         for suspension in each.suspensions:
             assert not suspension.start_ns < entry.time_ns < suspension.end_ns, f"{_show(each)} {entry}"
