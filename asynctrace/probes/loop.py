@@ -7,6 +7,7 @@ a weak reference only: a closed loop is freed by its reference count as before.
 from __future__ import annotations
 
 import asyncio
+import selectors
 import weakref
 from asyncio import base_events as _base_events
 from asyncio import events as _events
@@ -90,8 +91,8 @@ class LoopProbe:
             shim.__name__ = shim.__qualname__ = name
             self._shims[name] = shim
             setattr(loop, name, shim)
-        selector = getattr(loop, "_selector", None)
-        if selector is not None and hasattr(selector, "__dict__"):
+        selector: Any = getattr(loop, "_selector", None)
+        if issubclass(type(selector), selectors.BaseSelector):
             shim = self._make_select(_original(selector, "select"))
             try:
                 self._select = weakref.ref(selector), shim
@@ -141,7 +142,7 @@ class LoopProbe:
             recorder = self.recorder
             kind = type(callback)
             if recorder is None or (kind not in _step_types and (not callable(callback) or issubclass(kind, Run))):
-                return _without_our_frame(original(get_loop(), callback, *args, context=context))
+                return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
             time_ns = now_ns()
             run = callback
             entry = None
@@ -167,7 +168,10 @@ class LoopProbe:
             except BaseException as error:
                 self.guard.check(error)
                 run, entry = callback, None
-            handle = original(get_loop(), run, *args, context=context)
+            if context is None:  # another tool's shim below ours may not know the keyword
+                handle = original(get_loop(), run, *args)
+            else:
+                handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
             if type(handle) is not asyncio.Handle or handle._source_traceback:  # type: ignore[attr-defined]
@@ -182,7 +186,7 @@ class LoopProbe:
         def call_soon_threadsafe(callback: Any, *args: Any, context: Any = None) -> Any:
             recorder = self.recorder
             if recorder is None or not callable(callback) or issubclass(type(callback), Run):
-                return _without_our_frame(original(get_loop(), callback, *args, context=context))
+                return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
             time_ns = now_ns()
             run, task, entry = callback, None, None
             try:
@@ -198,7 +202,10 @@ class LoopProbe:
             except BaseException as error:
                 self.guard.check(error)
                 run, entry = callback, None
-            handle = original(get_loop(), run, *args, context=context)
+            if context is None:  # another tool's shim below ours may not know the keyword
+                handle = original(get_loop(), run, *args)
+            else:
+                handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
             return _without_our_frame(handle)
@@ -218,7 +225,7 @@ class LoopProbe:
         def call_at(when: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
                 callback = CallbackRun(callback, self, self._timer(when))
-            return _without_our_frame(original(get_loop(), when, callback, *args, context=context))
+            return _without_our_frame(original(get_loop(), when, callback, *args, **_keywords(context)))
 
         return call_at
 
@@ -230,7 +237,7 @@ class LoopProbe:
         def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
                 callback = CallbackRun(callback, self, _TIMER)
-            return _without_our_frame(original(get_loop(), delay, callback, *args, context=context))
+            return _without_our_frame(original(get_loop(), delay, callback, *args, **_keywords(context)))
 
         return call_later
 
@@ -383,6 +390,11 @@ def _original(owner: Any, name: str) -> Callable[..., Any]:
 
         return through
     return getattr(type(owner), name)  # type: ignore[no-any-return]
+
+
+def _keywords(context: Any) -> dict[str, Any]:
+    # Another tool's shim below ours may not know the keyword.
+    return {} if context is None else {"context": context}
 
 
 def _without_our_frame(handle: Any) -> Any:

@@ -103,6 +103,7 @@ class CallbackRun(Run):
             end_ns = now_ns()
             if end_ns - begin_ns >= LONG_CALLBACK_NS:
                 probe.guard(_note_long_callback, probe, state.id, callback, begin_ns, end_ns)
+            self = callback = args = None  # type: ignore[assignment]  # see StepRun
 
 
 class StepRun(Run):
@@ -148,6 +149,9 @@ class StepRun(Run):
                 _end_step(probe, time_ns, state.id, entry, task)
             except BaseException as error:
                 probe.guard.check(error)
+            # An exception's traceback holds the frame of the coroutine, and that holds this one: what is named here
+            # would live as long as the exception.
+            self = callback = task = entry = args = None  # type: ignore[assignment]
 
 
 def callback_of(run: Any) -> Any:
