@@ -212,6 +212,9 @@ class CoroutineTable:
             value: What it is suspended on: the future that its task will wait for, None for a bare yield.
             site: The exception's type.
         """
+        if self.tasks.late_names:
+            self.tasks.read_late_names()
+            self.bare_steps.pop(0, None)
         step = self.bare_steps.pop(id(frame), None)
         if step is None:
             return
@@ -240,6 +243,7 @@ class CoroutineTable:
             if task is not None:
                 self.tasks.read_name(entry, task)
             self.tasks.late_names.append(entry)
+            self.bare_steps[0] = step  # so that the next event of any coroutine comes by here
             self.tasks.forget(entry)
         recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
 

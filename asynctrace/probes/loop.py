@@ -306,7 +306,7 @@ class LoopProbe:
         state = recorder.local.state
         current = asyncio.current_task(loop)
         tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
-        queued = self._wrap_queued(loop)
+        queued = self._wrap_queued(loop, time_ns)
         for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
             if not is_task_type(type(task)):
                 continue
@@ -332,7 +332,7 @@ class LoopProbe:
             else:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
 
-    def _wrap_queued(self, loop: Any) -> set[Any]:
+    def _wrap_queued(self, loop: Any, time_ns: int) -> set[Any]:
         """Wrap the callbacks of handles that were queued before us; return the tasks that they step."""
         stepped: set[Any] = set()
         table = self.table
@@ -352,7 +352,7 @@ class LoopProbe:
                     handle._callback = CallbackRun(callback, self, by)
                 else:
                     stepped.add(task)
-                    entry = table.meet(task, now_ns(), state, SEEN_LATE)
+                    entry = table.meet(task, time_ns, state, SEEN_LATE)
                     handle._callback = StepRun(callback, self, entry)
         return stepped
 

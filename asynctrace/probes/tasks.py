@@ -156,6 +156,10 @@ class TaskTable:
                 awaited, site, outcome = self.step_end(entry, task)
             self.recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, outcome))
         self.ends.clear()
+        self.read_late_names()
+
+    def read_late_names(self) -> None:
+        """Read the names of tasks that ended before a task factory's caller could name them."""
         for entry in self.late_names:
             task = entry.ref()
             if task is not None:

@@ -99,7 +99,9 @@ def test_wakes_are_caused_by_whoever_the_program_says(root: Body, eager: bool) -
 @tried(60)
 @given(programs, st.booleans(), st.booleans())
 def test_windows_and_snapshots_obey_the_same_rules(inner: Body, eager: bool, inside: bool) -> None:
-    root = Body([("spawn", Body([("sleep", 1), ("yield",), ("event_wait",)]), False), ("yield",), ("record", inner)])
+    waiting = Body([("sleep", 1), ("yield",), ("event_wait",)])
+    beginning = Body([("yield",), ("call", Body([("sleep", 2)]))])
+    root = Body([("spawn", waiting, False), ("yield",), ("spawn", beginning, False), ("record", inner)])
     log, _ = run_program(root, eager=eager, inside=inside)
     assert log.windows
     for window in log.windows:
