@@ -74,8 +74,8 @@ class LoopProbe:
         self.open_step: tuple[TaskEntry, weakref.ref[Any]] | None = None
         self.wrap_job: Callable[..., tuple[Any, int]] | None = None
         self.is_permanent = False  # a loop that we made keeps its shims
-        self._shims: dict[str, Any] = {}
-        self._select: tuple[weakref.ref[Any], Any] | None = None
+        self._shims: dict[str, tuple[Any, Any]] = {}  # name -> (ours, what the loop had there as its own, or None)
+        self._select: tuple[weakref.ref[Any], Any, Any] | None = None  # (the selector, ours, what it had)
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put the shims on the loop."""
@@ -89,13 +89,13 @@ class LoopProbe:
         for name, make in makers.items():
             shim = make(_original(loop, name))
             shim.__name__ = shim.__qualname__ = name
-            self._shims[name] = shim
+            self._shims[name] = shim, vars(loop).get(name)
             setattr(loop, name, shim)
         selector: Any = getattr(loop, "_selector", None)
         if issubclass(type(selector), selectors.BaseSelector):
             shim = self._make_select(_original(selector, "select"))
             try:
-                self._select = weakref.ref(selector), shim
+                self._select = weakref.ref(selector), shim, vars(selector).get("select")
                 selector.select = shim
             except (AttributeError, TypeError):
                 self._select = None
@@ -105,16 +105,13 @@ class LoopProbe:
         """Take the shims off where they are still ours; another tool's shim above one of ours goes on through it."""
         loop = self.loop_ref()
         if loop is not None:
-            names = vars(loop)
-            for name, shim in self._shims.items():
-                if names.get(name) is shim:
-                    delattr(loop, name)
-            if not any(shim in names.values() for shim in self._shims.values()) and names.get(_MARK) is self:
+            for name, (shim, earlier) in self._shims.items():
+                _put_back(loop, name, shim, earlier)
+            if vars(loop).get(_MARK) is self:
                 delattr(loop, _MARK)
-        if self._select is not None:
-            selector = self._select[0]()
-            if selector is not None and vars(selector).get("select") is self._select[1]:
-                del selector.select
+        selector = self._select[0]() if self._select is not None else None
+        if selector is not None and self._select is not None:
+            _put_back(selector, "select", self._select[1], self._select[2])
 
     def begin(self, recorder: Recorder, table: TaskTable, guard: Guard, time_ns: int) -> None:
         """Record this loop from now on."""
@@ -395,6 +392,15 @@ def _original(owner: Any, name: str) -> Callable[..., Any]:
 def _keywords(context: Any) -> dict[str, Any]:
     # Another tool's shim below ours may not know the keyword.
     return {} if context is None else {"context": context}
+
+
+def _put_back(owner: Any, name: str, shim: Any, earlier: Any) -> None:
+    if vars(owner).get(name) is not shim:
+        return
+    if earlier is None:
+        delattr(owner, name)
+    else:
+        setattr(owner, name, earlier)
 
 
 def _without_our_frame(handle: Any) -> Any:

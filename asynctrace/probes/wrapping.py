@@ -334,7 +334,11 @@ def wrap_coroutine_function(function: Any, get_recorder: _GetRecorder) -> Any:
 
     # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
     # coroutine: the RETURN_GENERATOR instruction does.
-    flag = _CO_ASYNC_GENERATOR if inspect.isasyncgenfunction(function) else _CO_COROUTINE
+    flag = 0
+    if inspect.isasyncgenfunction(function):
+        flag = _CO_ASYNC_GENERATOR
+    elif inspect.iscoroutinefunction(function):
+        flag = _CO_COROUTINE
     made: Any = wrapper
     made.__code__ = made.__code__.replace(co_flags=made.__code__.co_flags | flag)
     return made

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import gc
 import itertools
 import logging
+import pprint
 import re
 import sys
 import warnings
@@ -23,9 +25,13 @@ def both_ways(program: Callable[[], Any]) -> Trace:
     with asynctrace.record() as recording:
         recorded = _observed(program)
     again = _observed(program)
-    assert recorded == plain
-    assert again == plain, "something of a recording was left behind"
+    assert recorded == plain, _difference(plain, recorded)
+    assert again == plain, "something of a recording was left behind:\n" + _difference(plain, again)
     return recording.trace
+
+
+def _difference(expected: Any, actual: Any) -> str:
+    return "\n".join(difflib.ndiff(*(pprint.pformat(each, width=150).splitlines() for each in (expected, actual))))
 
 
 def trace_of(program: Callable[[], Any]) -> Trace:
@@ -112,6 +118,7 @@ def _plain(text: str) -> str:
     """Leave out what differs in each run: addresses, and the names that the C task gives itself."""
     text = re.sub(r"0x[0-9a-f]+", "0x", text)
     text = re.sub(r"Task-\d+", "Task-N", text)
+    text = re.sub(r"when=\d+\.\d+", "when=N", text)
     return re.sub(r"\d+\.\d+ (s|ms)|took \d+\.\d+", "T", text)
 
 
