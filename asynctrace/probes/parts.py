@@ -89,9 +89,8 @@ class PartWriter:
 
     def _next_frame(self) -> dict[str, Any]:
         recorder = self.recorder
-        end = len(recorder.events)
-        events = recorder.events[self._events_done : end]
-        self._events_done = end
+        events = recorder.events_from(self._events_done)
+        self._events_done += len(events)
         frame: dict[str, Any] = {
             "end_ns": clock.now_ns(),
             "cpu_ns": time.process_time_ns() - self._cpu_start_ns,
