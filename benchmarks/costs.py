@@ -63,16 +63,20 @@ def event_ns() -> float:
 
 def file_costs() -> dict[str, float]:
     """Return an event's bytes on disk, and the seconds to save, and to load and summarise, a million of them."""
-    per_yield = count_events(recorded(100, 20)) / (100 * 20)
-    trace = recorded(100, round(EVENTS / 100 / per_yield))
-    events = count_events(trace)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "million.pftrace"
-        save_s = seconds(lambda: trace.save(path))
+        events, save_s = saved(path)
         size = path.stat().st_size
         load_s = seconds(lambda: asynctrace.load(path).summary())
     million = events / 1e6
     return {"bytes_on_disk": size / events, "save_s": save_s / million, "load_and_summarise_s": load_s / million}
+
+
+def saved(path: Path) -> tuple[int, float]:
+    """Save about a million events; return how many, and the seconds."""
+    per_yield = count_events(recorded(100, 20)) / (100 * 20)
+    trace = recorded(100, round(EVENTS / 100 / per_yield))
+    return count_events(trace), seconds(lambda: trace.save(path))
 
 
 def gantt_s() -> float:
