@@ -39,9 +39,11 @@ from asynctrace.recorder.reference import Cause
 CO_GENERATOR = 0x20
 CO_ASYNC_GENERATOR = 0x200
 CO_COROUTINES = 0x80 | 0x100 | CO_ASYNC_GENERATOR  # coroutine, iterable coroutine (types.coroutine), async generator
+CO_ITERABLE_COROUTINE = 0x100
+# What `sleep(0)` yields in: no `async def`, and nothing in it but the one yield at which its awaiter stands as well.
+_BARE_YIELD = asyncio.tasks.__dict__["__sleep0"].__code__
 _SEND = dis.opmap.get("SEND", -1)
 _RESUME = dis.opmap.get("RESUME", -1)
-_CACHE = dis.opmap.get("CACHE", 0)
 
 
 class BareStep:
@@ -76,7 +78,8 @@ class CoroutineTable:
         self._meet_loop = meet_loop
 
     def is_in_scope(self, code: CodeType) -> bool:
-        return self._scope is None or self._scope(code.co_filename)
+        """Tell whether coroutines of this code are recorded."""
+        return code is not _BARE_YIELD and (self._scope is None or self._scope(code.co_filename))
 
     def begin(self, frame: FrameType, awaiter: int, state: ThreadState, flags: int, time_ns: int = 0) -> int:
         """Record that a coroutine starts, or is met."""
@@ -259,8 +262,8 @@ def _root_frame(entry: TaskEntry, task: Any) -> FrameType | None:
 def is_awaiting(frame: FrameType) -> bool:
     """Tell whether a frame stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller."""
     code, at = frame.f_code.co_code, frame.f_lasti
-    # On 3.12 the position is that of SEND's inline cache.
-    return at >= 0 and (code[at] == _SEND or (code[at] == _CACHE and at >= 2 and code[at - 2] == _SEND))
+    # On 3.12 the position is that of SEND's inline cache, the instruction after it.
+    return code[at] == _SEND or code[at - 2] == _SEND
 
 
 def first_resume(code: CodeType) -> int:

@@ -40,6 +40,7 @@ _MARK = "_asynctrace"  # the attribute that makes a loop ours; by address a new 
 _PY_STEPS = tuple(
     function for name in ("__step", "__wakeup") if (function := vars(PyTask).get(f"_Task{name}")) is not None
 )
+_Handle = asyncio.Handle
 _TIMER: Cause = (CAUSE_TIMER, 0, 0, 0)
 _UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
 _step_types: set[type] = set()
@@ -171,7 +172,7 @@ class LoopProbe:
                 handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
                 recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
-            if type(handle) is not asyncio.Handle or handle._source_traceback:  # type: ignore[attr-defined]
+            if type(handle) is not _Handle or handle._source_traceback:  # type: ignore[attr-defined]
                 return _without_our_frame(handle)
             return handle
 

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from asynctrace.clock import now_ns
 from asynctrace.events import (
-    ASYNC_GENERATOR,
     CANCELLED,
     CLOSED,
     COROUTINE_FINISHED,
@@ -33,6 +32,7 @@ from asynctrace.probes.coroutines import (
     CO_ASYNC_GENERATOR,
     CO_COROUTINES,
     CO_GENERATOR,
+    CO_ITERABLE_COROUTINE,
     CoroutineTable,
     first_resume,
     is_awaiting,
@@ -147,16 +147,18 @@ def _make_callbacks(
     the code cost nothing from then on.
     """
     recorder = table.recorder
-    append, new_id, local, site_of = recorder.append, recorder.new_id, recorder.local, recorder.site
+    append, new_id, local, known_sites = recorder.append, recorder.new_id, recorder.local, recorder.codes
     ids, bare_steps = table.ids, table.bare_steps
+    has_scope, is_in_scope = scope is not None, table.is_in_scope
     get_id = ids.get
     get_frame = sys._getframe
 
     def started(code: CodeType, offset: int) -> Any:
         try:
-            if not code.co_flags & CO_COROUTINES:
+            flags = code.co_flags
+            if not flags & CO_COROUTINES:
                 return functions.started(code, get_frame(1))
-            if scope is not None and not scope(code.co_filename):
+            if (has_scope or flags & CO_ITERABLE_COROUTINE) and not is_in_scope(code):
                 return DISABLE
             frame = get_frame(1)
             state = local.state
@@ -164,12 +166,12 @@ def _make_callbacks(
             awaiter = get_id(id(above))
             if awaiter is None or not is_awaiting(above):  # type: ignore[arg-type]  # None has no id in the table
                 awaiter = table.awaiter_of(frame, state)
-            if id(frame) in ids:
+            site = known_sites.get(id(code))
+            if id(frame) in ids or flags & CO_ASYNC_GENERATOR or site is None:
                 table.begin(frame, awaiter, state, 0)
                 return None
             coroutine = ids[id(frame)] = new_id()
-            flags = ASYNC_GENERATOR if code.co_flags & CO_ASYNC_GENERATOR else 0
-            append((now_ns(), state.id, COROUTINE_STARTED, coroutine, awaiter, site_of(code), flags))
+            append((now_ns(), state.id, COROUTINE_STARTED, coroutine, awaiter, site[0], 0))
         except BaseException as error:
             guard.check(error)
         return None
@@ -179,7 +181,7 @@ def _make_callbacks(
             frame = get_frame(1)
             coroutine = get_id(id(frame))
             if coroutine is None:
-                if not code.co_flags & CO_COROUTINES or (scope is not None and not scope(code.co_filename)):
+                if not code.co_flags & CO_COROUTINES or not is_in_scope(code):
                     return DISABLE
                 coroutine = table.meet_late(frame, local.state)
             elif code.co_flags & CO_ASYNC_GENERATOR:
@@ -195,7 +197,7 @@ def _make_callbacks(
             frame = get_frame(1)
             coroutine = get_id(id(frame))
             if coroutine is None:
-                if not code.co_flags & CO_COROUTINES or (scope is not None and not scope(code.co_filename)):
+                if not code.co_flags & CO_COROUTINES or not is_in_scope(code):
                     return DISABLE
                 coroutine = table.meet_late(frame, local.state)
             flags = 0
@@ -215,7 +217,7 @@ def _make_callbacks(
             frame = get_frame(1)
             coroutine = ids.pop(id(frame), None)
             if coroutine is None:
-                return DISABLE if scope is not None and not scope(code.co_filename) else None
+                return None if is_in_scope(code) else DISABLE
             append((now_ns(), local.state.id, COROUTINE_FINISHED, coroutine, 0, 0, RETURNED))
             if bare_steps:
                 table.end_bare_step(frame, local.state, RETURNED, None)
@@ -225,7 +227,7 @@ def _make_callbacks(
 
     def thrown(code: CodeType, offset: int, exception: BaseException) -> Any:
         try:
-            if not code.co_flags & CO_COROUTINES or (scope is not None and not scope(code.co_filename)):
+            if not code.co_flags & CO_COROUTINES or not is_in_scope(code):
                 return DISABLE if _CAN_DISABLE_UNWIND else None
             frame = get_frame(1)
             state = local.state

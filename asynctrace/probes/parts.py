@@ -114,7 +114,7 @@ class PartWriter:
     def _new_sites(self) -> dict[int, Site]:
         recorder = self.recorder
         sites: dict[int, Site] = {}
-        for address, (site, code) in list(recorder._codes.items()):
+        for address, (site, code) in list(recorder.codes.items()):
             if site not in self._sites_done:
                 self._sites_done[site] = code
                 sites[site] = describe_code(code, traced_codes.get(address))

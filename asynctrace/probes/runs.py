@@ -18,6 +18,7 @@ from asynctrace.events import (
     STEP_FINISHED,
     STEP_STARTED,
     THROWN,
+    YIELDED,
 )
 from asynctrace.probes.tasks import PyFuture, PyTask, TaskEntry
 
@@ -168,7 +169,9 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
         table.settle()
     entry.stepped_ns = time_ns
     awaited, site, flags = table.step_end(entry, task)
-    if probe.note_stack is not None and not flags & OUTCOME_MASK:
+    if probe.note_stack is not None and not flags & OUTCOME_MASK and not (flags & YIELDED and entry.has_stack):
+        # At a bare yield a task waits for nothing: its first stack is noted for its label, then only those of waits.
+        entry.has_stack = True
         probe.note_stack(time_ns, thread, entry, task)
     recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, flags))
 

@@ -55,6 +55,7 @@ class TaskEntry:
         "cause",
         "future_type",
         "has_name",
+        "has_stack",
         "id",
         "ref",
         "stepped_ns",
@@ -73,6 +74,7 @@ class TaskEntry:
         self.cause: Cause = (CAUSE_TASK, id, 0, 0)
         self.ref: _TaskRef
         self.has_name = False
+        self.has_stack = False
         self.stepped_ns = 0  # when its last step ended, or it was met
         self.yielded = False  # an eager step that ended with a bare yield: the next wake is its own
 
@@ -85,7 +87,7 @@ class TaskTable:
         self._entries: dict[int, TaskEntry] = {}
         self._job_futures: dict[int, tuple[int, weakref.ref[Any]]] = {}
         self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
-        # First parts of eager tasks' steps, whose roots are not seen: (task, end, thread, outcome, site) of what was seen
+        # Of eager steps whose roots are not seen: (task, end, thread, outcome, site) of what was seen of them.
         self.ends: list[tuple[TaskEntry, int, int, int, int]] = []
         self.get = self._entries.get  # by address
 

@@ -74,7 +74,7 @@ class Recorder:
         self.names: dict[int, str] = {}
         self.sees_coroutines = False
         self._new_site = itertools.count(1).__next__
-        self._codes: dict[int, tuple[int, CodeType]] = {}  # address -> (site, the code, kept so that it stays)
+        self.codes: dict[int, tuple[int, CodeType]] = {}  # address -> (site, the code, kept so that it stays)
         self._texts: dict[str, int] = {}
         self._stacks: dict[tuple[tuple[int, int], ...], int] = {}
         self._threads: dict[int, tuple[int, ThreadInfo]] = {}  # id -> (the system's ident, what we know)
@@ -89,7 +89,7 @@ class Recorder:
     def events_from(self, index: int) -> list[Event]:
         """Return the events from the `index`-th on, in the order in which they were appended."""
         fields = iter(self._fields[index * _FIELDS :])
-        return list(zip(*[fields] * _FIELDS, strict=True))  # type: ignore[arg-type]  # seven at a time
+        return list(zip(*[fields] * _FIELDS, strict=True))
 
     def meet_thread(self) -> ThreadState:
         """Give the current thread an id."""
@@ -109,9 +109,9 @@ class Recorder:
 
     def site(self, code: CodeType) -> int:
         """Return the site of a code object."""
-        found = self._codes.get(id(code))
+        found = self.codes.get(id(code))
         if found is None:
-            found = self._codes[id(code)] = (self._new_site(), code)
+            found = self.codes[id(code)] = (self._new_site(), code)
         return found[0]
 
     def text(self, text: str) -> int:
@@ -134,7 +134,7 @@ class Recorder:
         # Of one thread the times never go back, but a wake's time is read before the call that makes it happen, and
         # threads append as they come: the sort is stable, so what one thread did stays in order.
         events.sort(key=_time)
-        codes = dict(self._codes)
+        codes = dict(self.codes)
         code_of = dict(codes.values())
         sites = {site: describe_code(code, traced_codes.get(address)) for address, (site, code) in codes.items()}
         sites.update((site, Site(name=text)) for text, site in dict(self._texts).items())
