@@ -17,12 +17,19 @@ from asynctrace.charts.style import FONT, duration_text
 from asynctrace.model.trace import Trace
 
 _MOST_NOTES = 4
+_NO_SCRIPTS = ("__main__.py", "ipykernel_launcher.py")
 _DIRECTORIES = re.compile(r"\S*[/\\](?=\S)")
 
 
 def source_name(trace: Trace) -> str:
     """Return what was run, or loaded, without directories."""
     return elided(_DIRECTORIES.sub("", trace.source).strip() or "recording", 48)
+
+
+def _program_name(trace: Trace) -> str:
+    """Return the name of the script that was run; where there was none, what was loaded."""
+    program = trace.parts[0].program if trace.parts else ""
+    return elided(program, 48) if program.endswith(".py") and program not in _NO_SCRIPTS else source_name(trace)
 
 
 def headline(trace: Trace, threads: int) -> str:
@@ -36,7 +43,7 @@ def headline(trace: Trace, threads: int) -> str:
     subject = counted(tasks, "task") if tasks else counted(threads, "thread")
     peak, _ = peak_and_mean(trace)
     duration = duration_text(trace.end_ns - trace.start_ns)
-    text = f"{source_name(trace)}: {subject}, {duration}, up to {peak:,} in progress"
+    text = f"{_program_name(trace)}: {subject}, {duration}, up to {peak:,} in progress"
     shares = busy_shares(trace)
     if shares:
         busiest = max(shares.values()) * 100

@@ -21,7 +21,6 @@ from asynctrace.recorder.reference import traced_codes
 MOST_CALLS = 1_000  # of one undecorated function
 
 # Files of code that a person typed in: -c, the prompt, notebooks.
-_TYPED_IN = ("<string>", "<stdin>", "<ipython-input", "<python-input", "<console>")
 
 _PLAIN = inspect.CO_OPTIMIZED | inspect.CO_NEWLOCALS  # a class body or a module has neither
 _NOT_PLAIN = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -135,8 +134,6 @@ class FunctionProbe:
         if not self._functions or name.startswith("<") or name == "__annotate__":
             return None
         file = code.co_filename
-        if file.startswith("<") and (not file.startswith(_TYPED_IN) or name.startswith("__")):
-            return None  # generated: the methods of a dataclass have "<string>", as what `python -c` runs
         if not is_user_file(file) or (self._in_scope is not None and not self._in_scope(file)):
             return None
         return CALL_FUNCTION

@@ -14,6 +14,9 @@ from types import CodeType
 from asynctrace.events import Expression, Site
 
 
+_TYPED = ("<stdin>", "<console>", "<ipython", "<python-input", "<doctest")
+
+
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
@@ -38,8 +41,9 @@ def is_user_file(path: str) -> bool:
 @functools.lru_cache(maxsize=4096)
 def _is_outside_libraries(path: str) -> bool:
     if path.startswith("<"):
-        # <stdin>, <string> and <ipython-input-…> are the user's; <frozen …> is the interpreter's.
-        return not path.startswith("<frozen")
+        # What a person typed is theirs. The rest is the interpreter's (<frozen …>) or made by a library: dataclasses,
+        # attrs and others compile functions under names such as <string>.
+        return path.startswith(_TYPED) or (path == "<string>" and sys.argv[:1] == ["-c"])
     return not os.path.abspath(path).startswith(_library_folders())
 
 
