@@ -97,7 +97,6 @@ class _Watch:
             site, outcome = recorder.text(type(error).__qualname__), RAISED
         recorder.append((clock.now_ns(), state.id, COROUTINE_FINISHED, self.id, 0, site, outcome))
 
-
     def gone(self) -> None:
         """Note that the coroutine was dropped while it was suspended."""
         if self.id and self.is_recorded():

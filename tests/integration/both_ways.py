@@ -43,6 +43,7 @@ def trace_of(program: Callable[[], Any]) -> Trace:
 
 def _observed(program: Callable[[], Any]) -> tuple[Any, list[str]]:
     told: list[str] = []
+    gc.collect()  # what earlier tests left has its say before
     with _numbered_tasks(), _told(told):
         try:
             result = ("returned", _comparable(program()))

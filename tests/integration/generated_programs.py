@@ -20,9 +20,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import strategies as st
+
 import asynctrace
 from asynctrace.model.trace import Trace
-from hypothesis import strategies as st
 
 HAS_EAGER_TASKS = sys.version_info >= (3, 12)
 
@@ -313,8 +314,9 @@ class Program:
     async def do_spawn(self, body: Body, inner: Body, eager: bool) -> None:
         coroutine = self.coroutine(inner)
         if eager and HAS_EAGER_TASKS:
-            task: Any = OrderedTask(coroutine, loop=asyncio.get_running_loop(), name=f"eager {inner.number}",
-                                    eager_start=True)
+            task: Any = OrderedTask(
+                coroutine, loop=asyncio.get_running_loop(), name=f"eager {inner.number}", eager_start=True
+            )
         else:
             task = asyncio.create_task(coroutine, name=f"task {inner.number}")
         self._kept.append(task)
@@ -499,8 +501,18 @@ _simple = st.one_of(
         [
             (verb,)
             for verb in (
-                "pass", "yield", "raise", "cancel_self", "uncancel", "event_set", "event_clear", "event_wait",
-                "future_wait", "future_set", "put", "get",
+                "pass",
+                "yield",
+                "raise",
+                "cancel_self",
+                "uncancel",
+                "event_set",
+                "event_clear",
+                "event_wait",
+                "future_wait",
+                "future_set",
+                "put",
+                "get",
             )
         ]
     ),
@@ -518,8 +530,16 @@ def _compound(statements: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         *(
             st.tuples(st.just(verb), body)
             for verb in (
-                "call", "shield", "lock", "semaphore", "python_await", "generator_based", "drive", "step_task",
-                "bare_step_task", "record",
+                "call",
+                "shield",
+                "lock",
+                "semaphore",
+                "python_await",
+                "generator_based",
+                "drive",
+                "step_task",
+                "bare_step_task",
+                "record",
             )
         ),
         *(st.tuples(st.just(verb), body, body) for verb in ("catch", "clean_up", "interleave")),

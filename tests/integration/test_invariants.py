@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from integration import trace_rules as rules
 from integration.generated_programs import Body, programs, run_program
 
@@ -29,21 +28,21 @@ def tried(examples: int) -> Callable[[Any], Any]:
 MANY = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_ready_running_and_waiting_add_up_to_the_lifetime(root: Body, eager: bool) -> None:
     _, trace = run_program(root, eager=eager)
     rules.states_add_up(trace)
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_outermost_steps_of_a_loop_never_overlap(root: Body, eager: bool) -> None:
     _, trace = run_program(root, eager=eager)
     rules.steps_exclude_each_other(trace)
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_wakes_come_before_their_steps_and_what_starts_finishes_once(root: Body, eager: bool) -> None:
     _, trace = run_program(root, eager=eager)
@@ -57,21 +56,21 @@ def test_lifetimes_sum_up_to_the_integral_of_live_tasks(root: Body, eager: bool)
     rules.lifetimes_equal_live_tasks(trace)
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_coroutines_live_within_their_task_and_awaiter(root: Body, eager: bool) -> None:
     _, trace = run_program(root, eager=eager)
     rules.coroutines_nest(trace)
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_tasks_run_and_end_as_the_program_says(root: Body, eager: bool) -> None:
     log, trace = run_program(root, eager=eager)
     rules.agrees_with_log(trace, log)
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_coroutines_run_and_end_as_the_program_says(root: Body, eager: bool) -> None:
     log, trace = run_program(root, eager=eager)
@@ -79,7 +78,7 @@ def test_coroutines_run_and_end_as_the_program_says(root: Body, eager: bool) -> 
     rules.runs_where_log_says(trace, log)
 
 
-@tried(80)
+@tried(50)
 @given(programs, st.booleans(), st.booleans())
 def test_program_does_the_same_with_and_without_a_recording(root: Body, eager: bool, debug: bool) -> None:
     plain, _ = run_program(root, eager=eager, debug=debug, recorded=False)
@@ -89,14 +88,14 @@ def test_program_does_the_same_with_and_without_a_recording(root: Body, eager: b
     assert plain.problems == recorded.problems
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans())
 def test_wakes_are_caused_by_whoever_the_program_says(root: Body, eager: bool) -> None:
     log, trace = run_program(root, eager=eager)
     rules.wakers_agree_with_log(trace, log)
 
 
-@tried(60)
+@tried(40)
 @given(programs, st.booleans(), st.booleans())
 def test_windows_and_snapshots_obey_the_same_rules(inner: Body, eager: bool, inside: bool) -> None:
     waiting = Body([("sleep", 1), ("yield",), ("event_wait",)])

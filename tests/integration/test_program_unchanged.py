@@ -15,11 +15,11 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-import asynctrace
 import pytest
-
 from integration.both_ways import both_ways, task_of, trace_of
 from integration.trace_rules import check
+
+import asynctrace
 
 needs_monitoring = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is new in 3.12")
 
@@ -167,11 +167,11 @@ def test_debug_mode_says_the_same_and_names_the_same_places() -> None:
         future = loop.create_future()
         task = loop.create_task(child(future))
         handles = [
-            loop.call_soon(print, end=""),
-            loop.call_later(5, print),
-            loop.call_at(loop.time() + 5, print),
+            loop.call_soon(int),
+            loop.call_later(5, int),
+            loop.call_at(loop.time() + 5, int),
             loop.call_soon_threadsafe(int),
-        ] if False else [loop.call_soon(int), loop.call_later(5, int), loop.call_soon_threadsafe(int)]
+        ]
         places = [handle._source_traceback[-1].lineno for handle in handles]  # type: ignore[union-attr]
         told = [repr(handle).split(" at ")[0].split("when=")[0] for handle in handles]
         await asyncio.sleep(0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 
+from integration.generated_programs import Log
+
 from asynctrace import events as ev
 from asynctrace.model.trace import Coroutine, State, Task, Trace
-
-from integration.generated_programs import Log
 
 
 def states_add_up(trace: Trace) -> None:
@@ -28,7 +28,10 @@ def states_add_up(trace: Trace) -> None:
         assert sum(state.end_ns - state.start_ns for state in task.states) == task.end_ns - task.created_ns
         for earlier, later in zip(task.states, task.states[1:], strict=False):
             assert (earlier.kind, later.kind) in (
-                ("ready", "running"), ("running", "ready"), ("running", "waiting"), ("waiting", "ready"),
+                ("ready", "running"),
+                ("running", "ready"),
+                ("running", "waiting"),
+                ("waiting", "ready"),
                 *([("waiting", "running")] if earlier.start_ns <= trace.start_ns else []),
             ), _show(task)
 
