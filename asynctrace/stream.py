@@ -21,6 +21,7 @@ from asynctrace.probes.loop import LoopProbe, probe_of
 from asynctrace.probes.meeting import LoopWatch, watch_by_monitoring
 from asynctrace.probes.monitoring import MonitoringProbe
 from asynctrace.probes.processes import ProcessProbe
+from asynctrace.probes.running import note_running
 from asynctrace.probes.scope import make_scope
 from asynctrace.probes.sleeping import SleepProbe
 from asynctrace.probes.tasks import TaskTable
@@ -147,9 +148,9 @@ class Stream:
         probe.begin(self.recorder, self.table, self.guard, time_ns)
         monitoring = self._monitoring
         if monitoring is None:
-            probe.note_running(loop, time_ns)
+            note_running(probe, loop, time_ns)
             return
-        probe.note_running(loop, time_ns, monitoring.meet_suspended)
+        note_running(probe, loop, time_ns, monitoring.meet_suspended)
         task = probe.open_step[1]() if probe.open_step is not None else None
         if probe.open_step is not None and task is not None:
             monitoring.meet_running(probe.open_step[0], task)

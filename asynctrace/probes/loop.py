@@ -23,15 +23,12 @@ from asynctrace.events import (
     LOOP_IDLE_FINISHED,
     LOOP_IDLE_STARTED,
     LOOP_SEEN,
-    SEEN_LATE,
     STEP_FINISHED,
-    STEP_STARTED,
-    SUSPENDED,
     TASK_READY,
 )
 from asynctrace.probes.causes import completed_from
 from asynctrace.probes.failure import Guard
-from asynctrace.probes.runs import CallbackRun, Run, StepRun, callback_of
+from asynctrace.probes.runs import CallbackRun, Run, StepRun
 from asynctrace.probes.tasks import PyTask, TaskEntry, TaskTable, is_task_type
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
@@ -41,8 +38,8 @@ _PY_STEPS = tuple(
     function for name in ("__step", "__wakeup") if (function := vars(PyTask).get(f"_Task{name}")) is not None
 )
 _Handle = asyncio.Handle
-_TIMER: Cause = (CAUSE_TIMER, 0, 0, 0)
-_UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
+TIMER: Cause = (CAUSE_TIMER, 0, 0, 0)
+UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
 _step_types: set[type] = set()
 
 
@@ -222,7 +219,7 @@ class LoopProbe:
 
         def call_at(when: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
-                callback = CallbackRun(callback, self, self._timer(when))
+                callback = CallbackRun(callback, self, self.timer(when))
             return _without_our_frame(original(get_loop(), when, callback, *args, **_keywords(context)))
 
         return call_at
@@ -234,17 +231,17 @@ class LoopProbe:
 
         def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
-                callback = CallbackRun(callback, self, _TIMER)
+                callback = CallbackRun(callback, self, TIMER)
             return _without_our_frame(original(get_loop(), delay, callback, *args, **_keywords(context)))
 
         return call_later
 
-    def _timer(self, when: Any) -> Cause:
+    def timer(self, when: Any) -> Cause:
         """Return the cause that a timer is: with its due time, where the loop's clock is the machine's."""
         loop: Any = self.loop_ref()
         if type(loop).time is _base_events.BaseEventLoop.time and "time" not in vars(loop) and type(when) is float:
             return CAUSE_TIMER, 0, 0, int(when * 1e9)
-        return _TIMER
+        return TIMER
 
     def _make_run_in_executor(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref
@@ -285,74 +282,6 @@ class LoopProbe:
                 recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
 
         return select
-
-    # A recording that begins while the loop runs: what is there now, and nothing of how it came to be.
-
-    def note_running(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        time_ns: int,
-        meet_suspended: Callable[[int, Any], None] | None = None,
-    ) -> None:
-        """Record the tasks that are alive, and wrap what the loop has queued already.
-
-        To be called on the loop's own thread. A task that waits is shown by a step that begins and ends at once, marked
-        SEEN_LATE: inside it `meet_suspended(time_ns, task)` makes its coroutines known.
-        """
-        recorder, table = self.recorder, self.table
-        assert recorder is not None and table is not None
-        state = recorder.local.state
-        current = asyncio.current_task(loop)
-        tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
-        queued = self._wrap_queued(loop, time_ns)
-        for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
-            if not is_task_type(type(task)):
-                continue
-            is_waiting = task._fut_waiter is not None  # type: ignore[attr-defined]
-            if task is not current and not is_waiting and task not in queued:
-                continue  # its next step is queued out of our sight (uvloop): it is met at its next wake
-            entry = table.meet(task, time_ns, state, SEEN_LATE)
-            table.read_name(entry, task)
-            if task is current:
-                recorder.append((time_ns, state.id, STEP_STARTED, entry.id, self.loop_id, 0, SEEN_LATE))
-                state.task = entry.id
-                state.cause = entry.cause
-                self.open_step = entry, weakref.ref(task)
-            elif is_waiting:
-                recorder.append((time_ns, state.id, STEP_STARTED, entry.id, self.loop_id, 0, SEEN_LATE))
-                if meet_suspended is not None:
-                    meet_suspended(time_ns, task)
-                awaited, site = table.awaited(task._fut_waiter)  # type: ignore[attr-defined]
-                if self.note_stack is not None:
-                    self.note_stack(time_ns, state.id, entry, task)
-                flags = SUSPENDED | SEEN_LATE
-                recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
-            else:
-                recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
-
-    def _wrap_queued(self, loop: Any, time_ns: int) -> set[Any]:
-        """Wrap the callbacks of handles that were queued before us; return the tasks that they step."""
-        stepped: set[Any] = set()
-        table = self.table
-        assert table is not None and self.recorder is not None
-        state = self.recorder.local.state
-        queues = (list(getattr(loop, "_ready", ())), _UNKNOWN), (list(getattr(loop, "_scheduled", ())), _TIMER)
-        for handles, cause in queues:
-            for handle in handles:
-                if type(handle) not in (asyncio.Handle, asyncio.TimerHandle) or handle._callback is None:
-                    continue
-                callback = handle._callback
-                if issubclass(type(callback), Run):
-                    callback = callback_of(callback)
-                task = stepped_task(callback)
-                if task is None:
-                    by = self._timer(handle._when) if cause is _TIMER else cause
-                    handle._callback = CallbackRun(callback, self, by)
-                else:
-                    stepped.add(task)
-                    entry = table.meet(task, time_ns, state, SEEN_LATE)
-                    handle._callback = StepRun(callback, self, entry)
-        return stepped
 
     def close_late_step(self) -> None:
         """End the step in which the recording began: the loop has gone on to something else."""

@@ -1,0 +1,80 @@
+"""A recording that begins while a loop runs: what is there now, and nothing of how it came to be."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from asynctrace.events import CAUSE_UNKNOWN, SEEN_LATE, STEP_FINISHED, STEP_STARTED, SUSPENDED, TASK_READY
+from asynctrace.probes.loop import TIMER, UNKNOWN, LoopProbe, stepped_task
+from asynctrace.probes.runs import CallbackRun, Run, StepRun, callback_of
+from asynctrace.probes.tasks import is_task_type
+
+
+def note_running(
+    probe: LoopProbe,
+    loop: asyncio.AbstractEventLoop,
+    time_ns: int,
+    meet_suspended: Callable[[int, Any], None] | None = None,
+) -> None:
+    """Record the tasks of a loop that are alive, and wrap what the loop has queued already.
+
+    To be called on the loop's own thread. A task that waits is shown by a step that begins and ends at once, marked
+    SEEN_LATE: inside it `meet_suspended(time_ns, task)` makes its coroutines known.
+    """
+    recorder, table = probe.recorder, probe.table
+    assert recorder is not None and table is not None
+    state = recorder.local.state
+    current = asyncio.current_task(loop)
+    tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
+    queued = _wrap_queued(probe, loop, time_ns)
+    for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
+        if not is_task_type(type(task)):
+            continue
+        is_waiting = task._fut_waiter is not None  # type: ignore[attr-defined]
+        if task is not current and not is_waiting and task not in queued:
+            continue  # its next step is queued out of our sight (uvloop): it is met at its next wake
+        entry = table.meet(task, time_ns, state, SEEN_LATE)
+        table.read_name(entry, task)
+        if task is current:
+            recorder.append((time_ns, state.id, STEP_STARTED, entry.id, probe.loop_id, 0, SEEN_LATE))
+            state.task = entry.id
+            state.cause = entry.cause
+            probe.open_step = entry, weakref.ref(task)
+        elif is_waiting:
+            recorder.append((time_ns, state.id, STEP_STARTED, entry.id, probe.loop_id, 0, SEEN_LATE))
+            if meet_suspended is not None:
+                meet_suspended(time_ns, task)
+            awaited, site = table.awaited(task._fut_waiter)  # type: ignore[attr-defined]
+            if probe.note_stack is not None:
+                probe.note_stack(time_ns, state.id, entry, task)
+            recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, SUSPENDED | SEEN_LATE))
+        else:
+            recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
+
+
+def _wrap_queued(probe: LoopProbe, loop: Any, time_ns: int) -> set[Any]:
+    """Wrap the callbacks of handles that were queued before us; return the tasks that they step."""
+    stepped: set[Any] = set()
+    recorder, table = probe.recorder, probe.table
+    assert recorder is not None and table is not None
+    state = recorder.local.state
+    queues = (list(getattr(loop, "_ready", ())), UNKNOWN), (list(getattr(loop, "_scheduled", ())), TIMER)
+    for handles, cause in queues:
+        for handle in handles:
+            if type(handle) not in (asyncio.Handle, asyncio.TimerHandle) or handle._callback is None:
+                continue
+            callback = handle._callback
+            if issubclass(type(callback), Run):
+                callback = callback_of(callback)
+            task = stepped_task(callback)
+            if task is None:
+                by = probe.timer(handle._when) if cause is TIMER else cause
+                handle._callback = CallbackRun(callback, probe, by)
+            else:
+                stepped.add(task)
+                entry = table.meet(task, time_ns, state, SEEN_LATE)
+                handle._callback = StepRun(callback, probe, entry)
+    return stepped
