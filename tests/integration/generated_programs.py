@@ -16,6 +16,7 @@ import sys
 import time
 import types
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,7 +113,6 @@ class Log:
     wakes: list[Wake] = field(default_factory=list)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)  # that ran a body, in order of their beginning
     outcomes: dict[int, str] = field(default_factory=dict)  # body -> outcome of its coroutine
-    generators: set[int] = field(default_factory=set)  # bodies that ran as async generators
     windows: list[Trace] = field(default_factory=list)  # of recordings inside the program
     problems: list[str] = field(default_factory=list)  # what the loop's exception handler was told
     result: str = ""
@@ -142,6 +142,7 @@ class Program:
         self._number(root)
         self._spawned: dict[int, list[asyncio.Task[Any]]] = {}
         self._kept: list[Any] = []
+        self._generators: list[weakref.ref[Any]] = []
 
     def _number(self, thing: Any) -> None:
         if isinstance(thing, Body):
@@ -159,8 +160,9 @@ class Program:
 
     def generator(self, body: Body) -> Any:
         """Return the async generator that executes a body and yields after each statement."""
-        self.log.generators.add(body.number)
-        return self._named(Program._generate, f"body_{body.number}")(self, body)
+        generator = self._named(Program._generate, f"body_{body.number}")(self, body)
+        self._generators.append(weakref.ref(generator))
+        return generator
 
     def _named(self, function: Any, name: str) -> Callable[..., Any]:
         code = function.__code__.replace(co_name=name, co_qualname=name)
@@ -467,6 +469,13 @@ class Program:
             for task in sorted(pending, key=lambda task: getattr(task, "_order", 0)):
                 task.cancel()
             await asyncio.wait(pending, timeout=40 * self.tick_s)
+        for ref in self._generators:
+            # asyncio would close them in the order of a set of addresses.
+            if (generator := ref()) is not None:
+                try:
+                    await generator.aclose()
+                except Exception as error:
+                    self.note(self.root, f"closing: {type(error).__name__}")
         if root.cancelled():
             return "cancelled"
         return "returned" if root.exception() is None else f"raised {type(root.exception()).__name__}"
