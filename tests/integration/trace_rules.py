@@ -117,7 +117,7 @@ def coroutines_nest(trace: Trace) -> None:
             at_ns = suspension.end_ns
         if each.is_generator:
             continue  # its steps may be several tasks', and awaited by several coroutines
-        if each.task is not None:
+        if each.task is not None and not _is_in_generator(each):
             assert each.task.created_ns <= each.started_ns, f"{_show(each)} outside of {_show(each.task)}"
             assert each.end_ns <= each.task.end_ns, f"{_show(each)} outside of {_show(each.task)}"
         awaiter = each.awaiter
@@ -126,6 +126,12 @@ def coroutines_nest(trace: Trace) -> None:
             assert each.end_ns <= awaiter.end_ns, f"{_show(each)} outlived {_show(awaiter)}"
             if not awaiter.is_generator:
                 assert awaiter.task is each.task, f"{_show(each)} is of another task than {_show(awaiter)}"
+
+
+def _is_in_generator(each: Coroutine) -> bool:
+    # A generator that is left half way can be closed in another task, with what it stands in.
+    awaiter = each.awaiter
+    return awaiter is not None and (awaiter.is_generator or _is_in_generator(awaiter))
 
 
 RULES = (states_add_up, steps_exclude_each_other, events_pair, lifetimes_equal_live_tasks, coroutines_nest)
