@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import signal
 import sys
-import threading
 from asyncio import events as _events
 from collections.abc import Callable, Coroutine
 from os import PathLike
@@ -19,6 +17,7 @@ from asynctrace.errors import UsageError
 from asynctrace.probes.failure import logger
 from asynctrace.probes.loop import LoopProbe, probe_of
 from asynctrace.recording import Recording
+from asynctrace.termination import save_on_sigterm
 
 T = TypeVar("T")
 
@@ -134,9 +133,7 @@ def _start_by_environment() -> None:
     if multiprocessing is not None:
         # A worker process of multiprocessing leaves by os._exit: atexit's handlers do not run there.
         multiprocessing.Finalize(None, _save_by_environment, exitpriority=0)
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        # Servers shut down on SIGTERM and then send it to themselves again, with the handler that was there before.
-        signal.signal(signal.SIGTERM, _save_and_die)
+    save_on_sigterm(_save_by_environment)
 
 
 def _save_by_environment() -> None:
@@ -146,12 +143,6 @@ def _save_by_environment() -> None:
     if recording.is_running:
         recording.stop()
         _save(recording, path)
-
-
-def _save_and_die(number: int, _: Any) -> None:
-    _save_by_environment()
-    signal.signal(number, signal.SIG_DFL)
-    signal.raise_signal(number)
 
 
 def _checked(output: str | PathLike[str]) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import os
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +66,12 @@ def main(args: argparse.Namespace) -> int:
     # imports, ours is the last. The program's threads have been joined by then, its child processes have ended.
     atexit.register(saving.stop_and_save)
     from asynctrace.recording import Recording
+    from asynctrace.termination import save_on_sigterm
 
     recording = Recording(include=tuple(args.include), exclude=tuple(args.exclude), functions=True)
 
     def on_first_line() -> None:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            # A server shuts down on SIGTERM, then sends it to itself again, to the handler that was there before.
-            signal.signal(signal.SIGTERM, saving.save_and_terminate)
+        save_on_sigterm(saving.stop_and_save)
         recording.start()
         saving.recording = recording
 
@@ -112,12 +110,6 @@ class _Saving:
                 self._tell(trace)
         if self.was_interrupted:
             _end_as_interrupted()
-
-    def save_and_terminate(self, number: int, _: object) -> None:
-        """Handle SIGTERM: save, then end as a program without a handler does."""
-        self.stop_and_save()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
 
     def _save(self, trace: Trace) -> None:
         if self._output.suffix.lower() in PICTURE_SUFFIXES:
