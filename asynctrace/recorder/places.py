@@ -13,7 +13,6 @@ from types import CodeType
 
 from asynctrace.events import Expression, Site
 
-
 _TYPED = ("<stdin>", "<console>", "<ipython", "<python-input", "<doctest")
 
 
