@@ -103,6 +103,7 @@ class Stream:
         if not self.is_running:
             return
         self.is_running = False
+        self.recorder.is_open = False
         if self._monitoring is not None:
             self._monitoring.remove()
         if self._watch is not None:
@@ -157,6 +158,7 @@ class Stream:
 
     def begin_in_fork(self) -> Recorder:
         """Go on in a forked child, with a recorder of its own: what the parent recorded is the parent's to save."""
+        self.recorder.is_open = False
         recorder = self.recorder = Recorder()
         self.table = TaskTable(recorder)
         self._cpu_ns = time.process_time_ns()

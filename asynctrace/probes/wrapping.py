@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from asynctrace import clock
+from asynctrace.clock import now_ns
 from asynctrace.events import (
     ASYNC_GENERATOR,
     AWAIT_STACK,
@@ -38,17 +38,13 @@ _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
 
 
-_GetRecorder = Callable[[], "Recorder | None"]
-
-
 class _Watch:
     """What a stand-in knows of its coroutine, and how it notes the steps."""
 
-    __slots__ = ("code", "earlier", "flags", "get_recorder", "has_ended", "id", "recorder")
+    __slots__ = ("code", "earlier", "flags", "has_ended", "id", "recorder")
 
-    def __init__(self, get_recorder: _GetRecorder, code: Any, flags: int) -> None:
-        self.get_recorder = get_recorder
-        self.recorder = get_recorder()
+    def __init__(self, recorder: Recorder, code: Any, flags: int) -> None:
+        self.recorder = recorder
         self.code = code
         self.flags = flags
         self.id = 0
@@ -57,13 +53,12 @@ class _Watch:
 
     def is_recorded(self) -> bool:
         """Tell whether the recording in which the stand-in was made still runs."""
-        return not self.has_ended and self.get_recorder() is self.recorder
+        return self.recorder.is_open and not self.has_ended
 
     def enter(self, flags: int) -> None:
         recorder = self.recorder
-        assert recorder is not None
         state = recorder.local.state
-        time_ns = clock.now_ns()
+        time_ns = now_ns()
         self.earlier = state.coroutine
         if not self.id:
             self.id = recorder.new_id()
@@ -76,15 +71,13 @@ class _Watch:
 
     def suspend(self, frame: Any, flags: int = 0) -> None:
         recorder = self.recorder
-        assert recorder is not None
         state = recorder.local.state
         state.coroutine = self.earlier
         offset = frame.f_lasti if frame is not None else 0
-        recorder.append((clock.now_ns(), state.id, COROUTINE_SUSPENDED, self.id, 0, offset, flags))
+        recorder.append((now_ns(), state.id, COROUTINE_SUSPENDED, self.id, 0, offset, flags))
 
     def finish(self, error: BaseException | None) -> None:
         recorder = self.recorder
-        assert recorder is not None
         state = recorder.local.state
         state.coroutine = self.earlier
         self.has_ended = True
@@ -95,12 +88,12 @@ class _Watch:
             outcome = CLOSED
         elif error is not None:
             site, outcome = recorder.text(type(error).__qualname__), RAISED
-        recorder.append((clock.now_ns(), state.id, COROUTINE_FINISHED, self.id, 0, site, outcome))
+        recorder.append((now_ns(), state.id, COROUTINE_FINISHED, self.id, 0, site, outcome))
 
     def gone(self) -> None:
         """Note that the coroutine was dropped while it was suspended."""
         if self.id and self.is_recorded():
-            self.earlier = self.recorder.local.state.coroutine  # type: ignore[union-attr]  # recorded: not None
+            self.earlier = self.recorder.local.state.coroutine
             self.finish(GeneratorExit())
 
 
@@ -109,9 +102,9 @@ class TracedCoroutine:
 
     __slots__ = ("__weakref__", "_coroutine", "_watch")
 
-    def __init__(self, coroutine: Any, get_recorder: _GetRecorder) -> None:
+    def __init__(self, coroutine: Any, recorder: Recorder) -> None:
         self._coroutine = coroutine
-        self._watch = _Watch(get_recorder, coroutine.cr_code, 0)
+        self._watch = _Watch(recorder, coroutine.cr_code, 0)
 
     def send(self, value: Any) -> Any:
         try:
@@ -145,8 +138,9 @@ class TracedCoroutine:
         self._watch.gone()  # dropped at an await: what it stands for is closed next
 
     def _step(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
-        watch = self._watch
-        if self._coroutine.cr_frame is None or self._coroutine.cr_running or not watch.is_recorded():
+        coroutine, watch = self._coroutine, self._watch
+        frame = coroutine.cr_frame
+        if frame is None or coroutine.cr_running or not watch.is_recorded():
             return step(*args)  # refused by the coroutine itself, or not recorded
         watch.enter(flags)
         try:
@@ -157,7 +151,7 @@ class TracedCoroutine:
         except BaseException as error:
             watch.finish(error)
             raise
-        watch.suspend(self._coroutine.cr_frame)
+        watch.suspend(frame)
         return value
 
     def __await__(self) -> TracedCoroutine:
@@ -205,12 +199,12 @@ class TracedAsyncGenerator:
 
     __slots__ = ("__weakref__", "_generator", "_watch")
 
-    def __init__(self, generator: Any, get_recorder: _GetRecorder) -> None:
+    def __init__(self, generator: Any, recorder: Recorder) -> None:
         self._generator = generator
         # asyncio closes a generator that is dropped half way behind the back of this stand-in.
         ref = _GeneratorRef(generator, _generator_gone)
         _open_generators.add(ref)
-        self._watch = ref.watch = _Watch(get_recorder, generator.ag_code, ASYNC_GENERATOR)
+        self._watch = ref.watch = _Watch(recorder, generator.ag_code, ASYNC_GENERATOR)
 
     def __aiter__(self) -> TracedAsyncGenerator:
         return self
@@ -318,18 +312,19 @@ def _drop_frames(error: BaseException, count: int) -> None:
             BaseException.with_traceback(error, error.__traceback__.tb_next)
 
 
-def wrap_coroutine_function(function: Any, get_recorder: _GetRecorder) -> Any:
+def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None]) -> Any:
     """Return a function that gives stand-ins while a recording runs, and plain coroutines else."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **keywords: Any) -> Any:
         made = function(*args, **keywords)
-        if get_recorder() is None:
+        recorder = get_recorder()
+        if recorder is None:
             return made
         kind = type(made)
         if kind is CoroutineType:
-            return TracedCoroutine(made, get_recorder)
-        return TracedAsyncGenerator(made, get_recorder) if kind is AsyncGeneratorType else made
+            return TracedCoroutine(made, recorder)
+        return TracedAsyncGenerator(made, recorder) if kind is AsyncGeneratorType else made
 
     # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
     # coroutine: the RETURN_GENERATOR instruction does.

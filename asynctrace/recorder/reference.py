@@ -73,6 +73,7 @@ class Recorder:
         self.new_id: Callable[[], int] = itertools.count((self.pid << 32) + 1).__next__
         self.names: dict[int, str] = {}
         self.sees_coroutines = False
+        self.is_open = True  # until the recording stops; what was made to record asks before it does
         self._new_site = itertools.count(1).__next__
         self.codes: dict[int, tuple[int, CodeType]] = {}  # address -> (site, the code, kept so that it stays)
         self._texts: dict[str, int] = {}
