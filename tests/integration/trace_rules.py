@@ -191,8 +191,11 @@ def coroutines_agree_with_log(trace: Trace, log: Log) -> None:
 
 
 def _is_closed_unseen(trace: Trace, each: Coroutine) -> bool:
-    # Before 3.12 only the consumer of a generator is seen: one that was dropped half way is closed by the loop.
-    return each.is_generator and each.outcome in ("closed", "unfinished") and not trace.sees_coroutines
+    # Before 3.12 only the consumer of a generator is seen: one that was dropped half way is closed by the loop, with
+    # what it stands in.
+    if trace.sees_coroutines or each.outcome not in ("closed", "unfinished"):
+        return False
+    return each.is_generator or _is_in_generator(each)
 
 
 def runs_where_log_says(trace: Trace, log: Log) -> None:
