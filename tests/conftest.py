@@ -10,7 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# The same examples on every run, and no deadline for a machine that others use.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("steady")
 
 # What a recording may replace while it runs.
 _REPLACEABLE: tuple[tuple[object, str], ...] = (

@@ -178,9 +178,14 @@ def build_trace(
         reader = _PartReader(part, process, jobs)
         readers.append(reader)
         all_notes.extend(reader.read(min(part.end_ns, end_ns)))
-    started = {pid: time_ns for reader in readers for pid, time_ns in reader.children.items()}
+    starts = {pid: (time_ns, reader.process) for reader in readers for pid, time_ns in reader.children.items()}
     for reader in readers:
-        reader.process.started_ns = min(started.get(reader.process.pid, reader.process.started_ns), end_ns)
+        process = reader.process
+        if process.pid in starts:
+            # Who started it: to the system its parent can be a fork server.
+            process.started_ns, starter = starts[process.pid]
+            process.parent_pid = starter.pid
+        process.started_ns = min(process.started_ns, end_ns)
         for call, id in reader.calls.job_links():
             _link(call, jobs.get(id))
     trace = Trace(

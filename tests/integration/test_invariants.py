@@ -19,13 +19,11 @@ needs_coroutines = pytest.mark.skipif(sys.version_info < (3, 12), reason="before
 def tried(examples: int) -> Callable[[Any], Any]:
     return settings(
         max_examples=examples,
-        deadline=None,
-        derandomize=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
 
 
-MANY = settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=600, suppress_health_check=list(HealthCheck))
 
 
 @tried(40)

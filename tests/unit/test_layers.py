@@ -32,14 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The one place where the recorder side and the model side meet.
     "recording": RECORDER_SIDE | {"stream", "model"},
     "decorator": RECORDER_SIDE | {"stream"},
-    "runner": RECORDER_SIDE | {"stream", "recording"},
+    "runner": RECORDER_SIDE | {"stream", "recording", "termination"},
     "script": {"errors"},
+    "termination": set(),
     "version_runs": BELOW_FACES | {"script", ""},
     "comparison": BELOW_FACES | {"script", "version_runs"},
     "testing": BELOW_FACES,
     "pytest_plugin": BELOW_FACES | {"testing"},
     "jupyter": BELOW_FACES,
-    "cli": BELOW_FACES | {"script", "comparison", "version_runs", ""},
+    "cli": BELOW_FACES | {"script", "termination", "comparison", "version_runs", ""},
     # The public names are imported on first use; the type checker sees them at once.
     "": {"comparison", "decorator", "errors", "formats", "model", "recorder", "recording", "runner"},
     "__main__": {"cli"},
