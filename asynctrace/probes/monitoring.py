@@ -167,10 +167,11 @@ def _make_callbacks(
             if awaiter is None or not is_awaiting(above):  # type: ignore[arg-type]  # None has no id in the table
                 awaiter = table.awaiter_of(frame, state)
             site = known_sites.get(id(code))
-            if id(frame) in ids or flags & CO_ASYNC_GENERATOR or site is None:
+            key = id(frame)
+            if key in ids or flags & CO_ASYNC_GENERATOR or site is None:
                 table.begin(frame, awaiter, state, 0)
                 return None
-            coroutine = ids[id(frame)] = new_id()
+            coroutine = ids[key] = new_id()
             append((now_ns(), state.id, COROUTINE_STARTED, coroutine, awaiter, site[0], 0))
         except BaseException as error:
             guard.check(error)
