@@ -14,13 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
 
 TEXT = "#222222"
 GREY_TEXT = "#6B6B6B"
@@ -88,7 +89,7 @@ def _width_points(ax: Axes) -> float:
 
 def draw_bars(
     ax: Axes, state: StateName, bars: Sequence[Bar], *, height: float = BAR_HEIGHT, min_points: float = 0.0
-) -> PolyCollection | None:
+) -> Collection | None:
     """Draw all bars of one state as one collection.
 
     Args:
@@ -110,16 +111,27 @@ def draw_bars(
         end = np.maximum(end, start + points_to_x(ax, min_points))
     low, high = middle - height / 2, middle + height / 2
     corners = np.stack([start, low, start, high, end, high, end, low], axis=1).reshape(-1, 4, 2)
-    collection = PolyCollection(
-        corners,  # type: ignore[arg-type]  # an array (bars, 4, 2) is the fast path; the stub wants a list
-        facecolors=look.face,
-        edgecolors=look.edge,
-        linewidths=look.edge_points,
-        hatch=look.hatch,
-        zorder=look.zorder,
-    )
+    options: dict[str, Any] = {
+        "facecolors": look.face,
+        "edgecolors": look.edge,
+        "linewidths": look.edge_points,
+        "zorder": look.zorder,
+    }
+    collection: Collection
+    if look.hatch:
+        # Agg draws a hatch once for each path, so all bars are one. Snapped: a path this long else no longer is.
+        collection = PathCollection([_compound(corners)], hatch=look.hatch, snap=True, **options)
+    else:
+        collection = PolyCollection(corners, **options)  # type: ignore[arg-type]  # an array (bars, 4, 2) is the fast path
     ax.add_collection(collection, autolim=False)
     return collection
+
+
+def _compound(corners: NDArray[np.float64]) -> Path:
+    """Return rectangles (n, 4, 2) as one path. All go round the same way, so that they fill where they overlap, too."""
+    closed = np.concatenate([corners, corners[:, :1]], axis=1).reshape(-1, 2)
+    codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(corners))
+    return Path(closed, codes)
 
 
 def draw_running(

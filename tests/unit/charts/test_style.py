@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
@@ -54,6 +55,24 @@ def test_a_state_is_one_collection_however_many_bars_it_has(ax: Axes) -> None:
     draw_bars(ax, "waiting", [(index / 100, index / 100 + 0.01, 0) for index in range(5000)])
 
     assert [len(one.get_paths()) for one in ax.collections] == [5000]
+
+
+def test_hatched_bars_are_one_path_that_fills_where_they_overlap(ax: Axes) -> None:
+    ax.set_axis_off()
+    ax.set_ylim(-0.5, 0.5)
+    collection = draw_bars(ax, "ready", [(10, 40, 0), (20, 60, 0), (30, 30, 0)], height=1)
+
+    assert collection is not None
+    assert len(collection.get_paths()) == 1
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's
+    row = np.asarray(canvas.buffer_rgba())[20]
+    filled = (row == [0xE6, 0x9F, 0x00, 0xFF]).all(axis=1)
+    per_second = len(row) / 72
+    for start in (11, 21, 35, 50):
+        assert filled[round(start * per_second) : round((start + 8) * per_second)].mean() > 0.5
 
 
 def test_no_bars_draw_nothing(ax: Axes) -> None:
