@@ -25,6 +25,7 @@ from asynctrace.charts.style import (
     draw_end_marks,
     draw_running,
     points_to_x,
+    points_to_y,
     shortened,
 )
 from asynctrace.model.trace import StateKind
@@ -53,7 +54,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
 
     sliver_ns = max(1, round(points_to_x(ax, SLIVER_POINTS) / scale * 1e9))
     finest_ns = points_to_x(ax, FINEST_POINTS) / scale * 1e9
-    mixes: list[tuple[Mix, float]] = []
+    mixes: list[tuple[Mix, float, float]] = []
     bars: dict[BarState, list[tuple[float, float, float]]] = defaultdict(list)
     within: list[tuple[float, float]] = []
     texts: list[tuple[float, float, float, Sequence[str]]] = []
@@ -64,7 +65,7 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         life = x(row.start_ns), x(row.end_ns)
         begins = sorted(unit.start_ns for unit in row.units)
         plain, crowded = split(row, finest_ns)
-        mixes += [(mix, middle) for mix in crowded]
+        mixes += [(mix, middle, height) for mix in crowded]
         visible = _joined(_visible(plain, sliver_ns), begins, sliver_ns)
         cuts.extend(
             (x(bar.start_ns), middle)
@@ -92,9 +93,9 @@ def draw_rows(ax: Axes, rows: Sequence[Row], start_ns: int, scale: float = 1.0, 
         linewidth=1.2,
         zorder=2.35,
     )
-    if height * _row_points(ax) >= SMALL + 1:  # lower than that, and a text would stick out of its bar
+    if height >= points_to_y(ax, SMALL + 1):  # lower than that, and a text would stick out of its bar
         draw_bar_texts(ax, texts)
-    return {*bars, *draw_mixes(ax, mixes, x, height), *draw_end_marks(ax, _apart(ends, sliver_ns / 1e9 * scale))}
+    return {*bars, *draw_mixes(ax, mixes, x), *draw_end_marks(ax, _apart(ends, sliver_ns / 1e9 * scale))}
 
 
 def split(row: Row, finest_ns: float) -> tuple[list[Bar], list[Mix]]:
@@ -143,13 +144,6 @@ def _apart(ends: Sequence[tuple[float, float, str]], sliver: float) -> list[tupl
 def _ever_shorter(text: str) -> list[str]:
     """Return `text`, then without its module, then cut: "asyncio.sleep(1)", "sleep(1)", "asyncio.sl…"."""
     return [text, _MODULE.sub("", text), *shortened(text)]
-
-
-def _row_points(ax: Axes) -> float:
-    low, high = ax.get_ylim()
-    figure = ax.get_figure(root=False)
-    assert figure is not None
-    return float(ax.get_window_extent().height * 72 / figure.dpi / abs(low - high))
 
 
 def _visible(bars: Sequence[Bar], sliver_ns: int) -> list[Bar]:

@@ -10,6 +10,7 @@ from asynctrace.analysis.comparison_finding import find
 from asynctrace.analysis.comparison_rows import Panel, panels
 from asynctrace.analysis.version import Version, speedup_text
 from asynctrace.charts import comparison_layout as place
+from asynctrace.charts.mixing import MIX_NOTE
 from asynctrace.charts.output import chart_settings, figure_png, picture_path, require_matplotlib, write_figure
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class _Drawing:
                 said = [f"lost {version.trace.lost} events"] if version.trace.lost else []
                 notes += [f"{version.name}: {note}" for note in [*said, *version.trace.notes]]
         if self._has_mixes():
-            notes.insert(0, "Where bars are too fine to draw one by one, a colour's height is its share of the time.")
+            notes.insert(0, MIX_NOTE)
         return notes[:6]
 
     def _has_mixes(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
@@ -17,6 +16,7 @@ from asynctrace.analysis.rows import Row
 from asynctrace.analysis.slices import Slice
 from asynctrace.analysis.wakes import Wake
 from asynctrace.charts.gantt_text import text_width
+from asynctrace.charts.mix_drawing import draw_mixes
 from asynctrace.charts.mixing import Mix, unmixed
 from asynctrace.charts.style import (
     BAR_HEIGHT,
@@ -35,7 +35,7 @@ from asynctrace.charts.style import (
     points_to_x,
     shortened,
 )
-from asynctrace.model.trace import StateKind, Task
+from asynctrace.model.trace import Task
 
 FOLDED_HEIGHT = 0.42
 SLICE_STEP = 0.74  # of a row, from one level of coroutines to the next
@@ -114,7 +114,8 @@ def draw_rows(ax: Axes, rows: Sequence[Row], places: RowPlaces, blockings: Mappi
         places.present |= {state for state, drawn in bars.items() if drawn}
     if draw_bars(ax, "starting", starting):
         places.present.add("starting")
-    _draw_mixes(ax, mixes, places)
+    places.present |= draw_mixes(ax, mixes, places.x)
+    places.has_mixes = bool(mixes)
     waiting, running = (LOOKS[state].face if places.has_arrows else None for state in ("waiting", "running"))
     draw_bar_texts(ax, _wide_enough(ax, texts), background=waiting)
     draw_bar_texts(ax, _wide_enough(ax, names), color="white", background=running)
@@ -144,63 +145,6 @@ def _apart(ax: Axes, ends: Iterable[tuple[float, float, str]]) -> list[tuple[flo
             latest[middle, outcome] = x
             result.append((x, middle, outcome))
     return result
-
-
-def _draw_mixes(ax: Axes, mixes: Sequence[tuple[Mix, float, float]], places: RowPlaces) -> None:
-    """Draw each mix as a stack, running at the bottom."""
-    corners: dict[StateKind, list[tuple[float, float, float, float]]] = {"running": [], "ready": [], "waiting": []}
-    for mix, middle, height in mixes:
-        start, end = places.x(mix.start_ns), places.x(mix.end_ns)
-        bottom = middle + height / 2
-        for state, found in corners.items():
-            share = mix.shares.get(state, 0.0)
-            if share:
-                found.append((start, end, bottom - share * height, bottom))
-                bottom -= share * height
-    for state, found in corners.items():
-        if not found:
-            continue
-        places.present.add(state)
-        table = np.array(found)
-        start_x, end_x, low, high = table.T
-        outline = np.stack([start_x, low, start_x, high, end_x, high, end_x, low], axis=1).reshape(-1, 4, 2)
-        # Antialiased edges of neighbours would leave white seams between them.
-        ax.add_collection(
-            PolyCollection(
-                outline,  # type: ignore[arg-type]  # an array (bars, 4, 2) is the fast path; the stub wants a list
-                facecolors=LOOKS[state].face,
-                edgecolors="none",
-                antialiaseds=False,
-                zorder=2.15,
-            ),
-            autolim=False,
-        )
-    if mixes:
-        places.has_mixes = True
-        # Round each crowded place: the fill of waiting alone is too faint on white.
-        boxes: list[list[float]] = []
-        for mix, middle, height in mixes:
-            start, end = places.x(mix.start_ns), places.x(mix.end_ns)
-            if boxes and boxes[-1][2:] == [middle, height] and start - boxes[-1][1] < (end - start) / 2:
-                boxes[-1][1] = end
-            else:
-                boxes.append([start, end, middle, height])
-        corners_of = [
-            [
-                (start, middle - height / 2),
-                (start, middle + height / 2),
-                (end, middle + height / 2),
-                (end, middle - height / 2),
-            ]
-            for start, end, middle, height in boxes
-        ]
-        edge = LOOKS["waiting"]
-        ax.add_collection(
-            PolyCollection(
-                corners_of, facecolors="none", edgecolors=edge.edge, linewidths=edge.edge_points, zorder=2.16
-            ),
-            autolim=False,
-        )
 
 
 def draw_wakes(ax: Axes, wakes: Iterable[Wake], rows: Sequence[Row], places: RowPlaces) -> None:

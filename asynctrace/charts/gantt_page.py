@@ -18,6 +18,7 @@ from asynctrace.charts.gantt_labels import EDGE_IN, column_of, draw_labels, tick
 from asynctrace.charts.gantt_notes import LINE_IN, draw_notes, notes_of
 from asynctrace.charts.gantt_strip import draw_strip
 from asynctrace.charts.gantt_text import footer_lines, headline, text_width
+from asynctrace.charts.mixing import MIX_NOTE
 from asynctrace.charts.style import (
     FONT,
     GREY_TEXT,
@@ -52,10 +53,13 @@ def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     column = column_of(rows)
     left_in = column[0]
     axes_in = WIDTH_IN - left_in - EDGE_IN - 0.1
-    # What the legend and the footer say depends on what was drawn, so the height is set last; widths never change.
-    figure = Figure(figsize=(WIDTH_IN, 4.0), facecolor="white")
-    box = (left_in / WIDTH_IN, 0.1, axes_in / WIDTH_IN, 0.4)
-    strip, ax = figure.add_axes(box, label="strip"), figure.add_axes(box, label="rows")
+    rows_in = places.height * ROW_IN
+    # What the legend and the footer say depends on what was drawn, so the page's height is set last; the axes' own size
+    # never changes.
+    figure = Figure(figsize=(WIDTH_IN, rows_in), facecolor="white")
+    x, wide = left_in / WIDTH_IN, axes_in / WIDTH_IN
+    strip = figure.add_axes((x, 0, wide, STRIP_IN / rows_in), label="strip")
+    ax = figure.add_axes((x, 0, wide, 1), label="rows")
     for each in (strip, ax):
         _frame(each, trace)
     format_time_axis(strip, _span_s(trace), since=None)
@@ -74,13 +78,11 @@ def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     legend_left_in = left_in if sum(widths) <= axes_in * 72 else EDGE_IN
     entries = _legend_rows(widths, (WIDTH_IN - EDGE_IN - legend_left_in) * 72)
     notes_in = LINE_IN * max((note.line + 1 for note in notes), default=0) + (0.08 if notes else 0.0)
-    rows_in = places.height * ROW_IN
     footer_in = _LINE_IN * len(lines) + 0.1
     legend_in = _LINE_IN * entries + 0.16
     below_in = _AXIS_IN + legend_in + footer_in
     height_in = _TOP_IN + STRIP_IN + 0.12 + notes_in + rows_in + below_in
     figure.set_size_inches(WIDTH_IN, height_in)
-    x, wide = left_in / WIDTH_IN, axes_in / WIDTH_IN
     strip.set_position((x, (height_in - _TOP_IN - STRIP_IN) / height_in, wide, STRIP_IN / height_in))
     ax.set_position((x, below_in / height_in, wide, rows_in / height_in))
 
@@ -184,10 +186,7 @@ def _span_s(trace: Trace) -> float:
 def _own_notes(places: RowPlaces, slices: dict[Task, list[Slice]]) -> tuple[str, ...]:
     notes: list[str] = []
     if places.has_mixes:
-        notes.append(
-            "Where states change too fast to draw one by one, a colour's height is its share of the time; "
-            "running always shows."
-        )
+        notes.append(MIX_NOTE)
     deepest = max((piece.level + 1 for pieces in slices.values() for piece in pieces), default=0)
     if deepest > _MOST_LEVELS:
         notes.append(f"Coroutines nest {deepest} levels deep here; {_MOST_LEVELS} are drawn.")

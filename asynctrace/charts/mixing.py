@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from asynctrace.analysis.stretches import Stretch
 from asynctrace.model.trace import StateKind
 
+MIX_NOTE = (
+    "Where states change too fast to draw one by one, a colour's height is its share of the time; "
+    "any running is a thin line at least."
+)
 _FEWEST = 5  # fewer fine stretches side by side are drawn as they are
 _NARROWEST = 2  # bins: so are those that take less room
-_LEAST_RUNNING = 0.1  # of a mix that has any running: else a busy loop's many short steps would not show at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,5 @@ def _settle(crowd: list[Stretch], finest_ns: float, plain: list[Stretch], mixes:
             high = min(stretch.end_ns, start + (index + 1) * width)
             totals[index][stretch.kind] = totals[index].get(stretch.kind, 0.0) + max(0.0, high - low) / width
     mixes += [
-        Mix(start + index * width, start + (index + 1) * width, _visible(shares))
-        for index, shares in enumerate(totals)
-        if shares
+        Mix(start + index * width, start + (index + 1) * width, shares) for index, shares in enumerate(totals) if shares
     ]
-
-
-def _visible(shares: dict[StateKind, float]) -> dict[StateKind, float]:
-    running = shares.get("running", 0.0)
-    if not 0.0 < running < _LEAST_RUNNING:
-        return shares
-    others = (1.0 - _LEAST_RUNNING) / (1.0 - running)
-    return {kind: _LEAST_RUNNING if kind == "running" else share * others for kind, share in shares.items()}

@@ -83,6 +83,14 @@ def points_to_x(ax: Axes, points: float) -> float:
     return points * (right - left) / max(_width_points(ax), 1e-9)
 
 
+def points_to_y(ax: Axes, points: float) -> float:
+    """Return how high `points` are in y data units of `ax`, whose limits and place are set."""
+    low, high = ax.get_ylim()
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    return points * abs(high - low) / max(float(ax.get_window_extent().height * 72 / figure.dpi), 1e-9)
+
+
 def _width_points(ax: Axes) -> float:
     return float(ax.get_window_extent().width * 72 / ax.figure.dpi)
 

@@ -18,6 +18,7 @@ from asynctrace.analysis.comparison_rows import Bar, panel
 from asynctrace.analysis.version import measured
 from asynctrace.charts.comparison_bars import _visible, split
 from asynctrace.charts.comparison_chart import draw_comparison
+from asynctrace.charts.mixing import MIX_NOTE
 from asynctrace.charts.style import LOOKS, SMALL
 from asynctrace.comparison import Comparison
 from asynctrace.errors import UsageError
@@ -301,7 +302,7 @@ def test_the_page_says_what_shares_are() -> None:
 
     said = words(draw_comparison(comparison(storm=fake.build())))
 
-    assert "Where bars are too fine to draw one by one, a colour's height is its share of the time." in said
+    assert MIX_NOTE in said
     assert not any(text.startswith("Where bars") for text in words(draw_comparison(demo())))
 
 

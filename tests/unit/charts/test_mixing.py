@@ -3,7 +3,9 @@
 import pytest
 
 from asynctrace.analysis.stretches import Stretch
+from asynctrace.charts.mix_drawing import with_running
 from asynctrace.charts.mixing import unmixed
+from asynctrace.charts.style import StateName
 
 
 def test_what_is_wide_enough_is_drawn_as_it_is() -> None:
@@ -28,6 +30,14 @@ def test_many_fine_stretches_become_bins_with_the_share_of_each_state() -> None:
 
 
 def test_a_little_running_still_shows_and_the_rest_makes_room() -> None:
+    shares: dict[StateName, float] = {"running": 0.01, "blocking": 0.09, "waiting": 0.9}
+
+    assert with_running(shares, 0.109) == pytest.approx({"running": 0.109, "blocking": 0.081, "waiting": 0.81})
+    assert with_running(shares, 0.005) == shares
+    assert with_running({"ready": 1.0}, 0.1) == {"ready": 1.0}
+
+
+def test_a_mix_has_the_true_shares() -> None:
     fine = [
         stretch
         for start in range(0, 4000, 100)
@@ -36,7 +46,7 @@ def test_a_little_running_still_shows_and_the_rest_makes_room() -> None:
 
     _, mixes = unmixed(fine, 1000)
 
-    assert [mix.shares for mix in mixes] == [pytest.approx({"running": 0.1, "waiting": 0.9})] * 4
+    assert [mix.shares for mix in mixes] == [pytest.approx({"running": 0.01, "waiting": 0.99})] * 4
 
 
 def test_a_gap_is_no_state() -> None:

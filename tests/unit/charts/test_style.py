@@ -68,7 +68,7 @@ def test_hatched_bars_are_one_path_that_fills_where_they_overlap(ax: Axes) -> No
     assert figure is not None
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's
-    row = np.asarray(canvas.buffer_rgba())[20]
+    row = np.asarray(canvas.buffer_rgba())[20]  # type: ignore[no-untyped-call]  # matplotlib's
     filled = (row == [0xE6, 0x9F, 0x00, 0xFF]).all(axis=1)
     per_second = len(row) / 72
     for start in (11, 21, 35, 50):
