@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import re
 
 from asynctrace.model.trace import Process, Thread, Trace
@@ -9,6 +10,7 @@ from asynctrace.model.trace import Process, Thread, Trace
 _MOST = 22  # characters of a name: a row's label has two of them at most
 _OF_THREAD = re.compile(r"(Thread-\d+) \(.*\)")
 _OF_POOL = re.compile(r"ThreadPoolExecutor-(\d+)_(\d+)")
+_OF_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\][^/\\]+$")
 _OF_PROCESS = re.compile(r"(Fork|Spawn|ForkServer)?(Process|PoolWorker)-[\d:]+|MainProcess|")
 
 
@@ -18,6 +20,17 @@ def short_name(name: str) -> str:
     if len(name) > _MOST and "." in name:
         name = name.rpartition(".")[2]
     return name if len(name) <= _MOST else name[: _MOST - 1] + "…"
+
+
+def file_name(file: str) -> str:
+    """Return the last part of a path of any system; "cell" for the file that ipykernel makes of a notebook's cell."""
+    return "cell" if _OF_CELL.search(file) else ntpath.basename(file)
+
+
+def source_name(source: str) -> str:
+    """Return the last part of a trace's source; "notebook" for one recorded in a notebook."""
+    name = ntpath.basename(source)
+    return "notebook" if name == "ipykernel_launcher.py" else name
 
 
 def thread_name(thread: Thread) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ntpath
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from asynctrace.analysis.row_names import short_name, thread_name, worker_names
+from asynctrace.analysis.row_names import file_name, short_name, thread_name, worker_names
 from asynctrace.analysis.stretches import Stretch, call_stretches, calls_at_work, strongest, task_stretches
 from asynctrace.model.trace import Call, Process, Task, Trace
 
@@ -75,7 +74,7 @@ def task_labels(tasks: Iterable[Task]) -> dict[Task, str]:
 
 def place_of(file: str, line: int) -> str:
     """Return "file.py:12", or "" when the file is unknown."""
-    name = ntpath.basename(file)  # knows / and \\: a trace may come from another system
+    name = file_name(file)
     return f"{name}:{line}" if name and line else name
 
 

@@ -11,6 +11,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from asynctrace import __version__
+from asynctrace.analysis import row_names
 from asynctrace.analysis.loops import busy_shares
 from asynctrace.analysis.progress import peak_and_mean
 from asynctrace.charts.style import FONT, duration_text
@@ -23,7 +24,8 @@ _DIRECTORIES = re.compile(r"\S*[/\\](?=\S)")
 
 def source_name(trace: Trace) -> str:
     """Return what was run, or loaded, without directories."""
-    return elided(_DIRECTORIES.sub("", trace.source).strip() or "recording", 48)
+    name = _DIRECTORIES.sub("", trace.source).strip()
+    return elided(row_names.source_name(name) or "recording", 48)
 
 
 def _program_name(trace: Trace) -> str:

@@ -13,7 +13,8 @@ from asynctrace.charts.mixing import Mix
 from asynctrace.charts.style import LOOKS, StateName, points_to_y
 
 _STACK: tuple[StateName, ...] = ("running", "blocking", "ready", "waiting")  # from the bottom
-_LEAST_POINTS = 1.0  # of running, 2 px of a PNG: else a busy loop's many short steps would not show at all
+# Of running, else a busy loop's many short steps would not show at all: 1 pt, 2 px of a PNG, inside half the outline.
+_LEAST_POINTS = 1.5
 
 
 def draw_mixes(ax: Axes, mixes: Sequence[tuple[Mix, float, float]], x: Callable[[float], float]) -> set[StateName]:

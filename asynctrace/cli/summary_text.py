@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ntpath
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,6 +9,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from asynctrace.analysis.overview import Overview
+from asynctrace.analysis.row_names import file_name, source_name
 from asynctrace.analysis.summary import Summary, SummaryRow
 
 WIDTH = 80
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 def header_lines(figures: Overview, shown_as: str | None = None) -> list[str]:
     """Return the two lines above the table, and the notes that a reader must know."""
-    source = visible(ntpath.basename(shown_as or figures.source) or "recording")
+    source = visible(source_name(shown_as or figures.source) or "recording")
     counted = _number(figures.tasks, "task") if figures.tasks or not figures.calls else _number(figures.calls, "call")
     rest = (
         f"   {seconds(figures.duration_ns)} s   {counted}"
@@ -148,7 +148,7 @@ def _number(count: int, noun: str) -> str:
 
 
 def _place(file: str, line: int) -> str:
-    name = visible(ntpath.basename(file))  # knows / and \: a trace may come from another system
+    name = visible(file_name(file))
     return f"{name}:{line}" if name and line else name
 
 

@@ -229,6 +229,16 @@ def test_nested_coroutines_are_drawn_when_asked_for() -> None:
     assert "Coroutines nest 8 levels deep here; 6 are drawn." in shown(draw_gantt(nested(), coroutines=True))
 
 
+def test_a_notebook_and_its_cells_are_called_so() -> None:
+    fake = FakeTrace(source="/usr/lib/python3/ipykernel_launcher.py")
+    fake.task("main", file="/tmp/ipykernel_4711/2189754641.py", line=1, states=[("running", 0, 1)])
+
+    said = shown(draw_gantt(fake.build()))
+
+    assert any(text.startswith("notebook: 1 task") for text in said)
+    assert "cell:1" in said
+
+
 def test_a_threaded_script_has_a_picture_too() -> None:
     said = shown(draw_gantt(workers()))
 
