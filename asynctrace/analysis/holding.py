@@ -19,10 +19,11 @@ _RIGHT_AFTER_NS = 1_000_000
 class Holding:
     """A step (or a plain callback) that held its loop while other tasks of it were ready.
 
-    `name`, `file` and `line` are those of the coroutine that ran for most of it, the user's where there is one.
+    `name`, `file` and `line` are those of the coroutine that ran for most of it, the user's where there is one; of a
+    library's step without known coroutines, those of the user's call that blocked for most of it.
     `kept_ready` counts the tasks that were ready at some time during it. `woken_after` counts those that waited through
-    all of it for a timer, I/O or a thread and were woken within 1 ms of its end: the loop looks for these only between
-    steps, so when they could have been woken is not known.
+    all of it for I/O or a thread and were woken within 1 ms of its end: the loop looks for these only between steps, so
+    when they could have been woken is not known. (A timer's task is ready since the timer was due.)
     """
 
     start_ns: int
@@ -65,7 +66,7 @@ def holding_steps(
         for state in each.states:
             if state.kind == "ready":
                 ready[each.loop].append((state.start_ns, state.end_ns, each))
-                if waiting_since is not None and (state.cause is None or state.cause.kind != "task"):
+                if waiting_since is not None and (state.cause is None or state.cause.kind not in ("task", "timer")):
                     woken[each.loop].append((state.start_ns, waiting_since))
             waiting_since = state.start_ns if state.kind == "waiting" else None
             if state.kind == "running" and state.end_ns - state.start_ns >= at_least_ns:
@@ -115,23 +116,43 @@ def _named(held: Holding, trace: Trace) -> Holding:
     if held.task is None:
         return held
     step = [(held.start_ns, held.end_ns)]
+    # The first step of an eager task runs inside its creator's.
+    inside = {held.task}
+    for task in trace.tasks:
+        if task.is_eager and task.creator in inside and held.start_ns <= task.created_ns < held.end_ns:
+            inside.add(task)
     active: dict[Coroutine, list[Interval]] = {}
     for coroutine in trace.coroutines:
-        if coroutine.task is held.task and coroutine.started_ns < held.end_ns and coroutine.end_ns > held.start_ns:
+        if coroutine.task in inside and coroutine.started_ns < held.end_ns and coroutine.end_ns > held.start_ns:
             pauses = [(pause.start_ns, pause.end_ns) for pause in coroutine.suspensions]
             active[coroutine] = intersect(subtract([(coroutine.started_ns, coroutine.end_ns)], pauses), step)
     inner: dict[Coroutine, list[Interval]] = defaultdict(list)
+    eager: dict[Task, list[Interval]] = defaultdict(list)  # by creator
     for coroutine, intervals in active.items():
         if coroutine.awaiter is not None:
             inner[coroutine.awaiter] += intervals
+        elif coroutine.task is not None and coroutine.task is not held.task and coroutine.task.creator is not None:
+            eager[coroutine.task.creator] += intervals
     own_ns: dict[Coroutine, int] = defaultdict(int)
     for coroutine, intervals in active.items():
         # What a library's coroutine ran is told under the user's coroutine that awaited it.
         owner: Coroutine | None = coroutine
         while owner is not None and not owner.is_user:
             owner = owner.awaiter
-        own_ns[owner or coroutine] += length(subtract(intervals, merged(inner[coroutine])))
+        within = inner[coroutine] + (eager[coroutine.task] if coroutine.task is not None else [])
+        own_ns[owner or coroutine] += length(subtract(intervals, merged(within)))
     if not own_ns:
-        return held
+        return held if held.task.is_user else _named_by_blocking(held, held.task)
     most = max(own_ns, key=lambda coroutine: (own_ns[coroutine], -coroutine.id))
     return replace(held, name=most.name, file=most.file, line=most.line)
+
+
+def _named_by_blocking(held: Holding, task: Task) -> Holding:
+    """Return `held` under the name of the longest call that blocked, where that was most of it."""
+    calls = [one for one in task.blockings if one.file and held.start_ns <= one.start_ns < held.end_ns]
+    longest = max(calls, key=lambda one: one.end_ns - one.start_ns, default=None)
+    if longest is None or 2 * (longest.end_ns - longest.start_ns) < held.end_ns - held.start_ns:
+        return held
+    return replace(
+        held, name=longest.expression or longest.primitive, file=longest.file or held.file, line=longest.line or 0
+    )

@@ -1,7 +1,7 @@
 """Who held the loop, and what that did to others."""
 
 from asynctrace.analysis.holding import holding_steps
-from asynctrace.model.trace import Trace
+from asynctrace.model.trace import Blocking, Trace
 from tests.fakes import FakeTrace
 
 
@@ -58,11 +58,11 @@ def test_a_long_callback_holds_the_loop_too() -> None:
     assert found(fake.build()) == [("on_message", 100, "1 kept waiting")]
 
 
-def test_what_a_timer_woke_right_after_is_told_apart() -> None:
+def test_what_io_woke_right_after_is_told_apart() -> None:
     fake = FakeTrace()
     fake.task("long", states=[("running", 0, 200)])
-    fake.task("due", states=[("waiting", 0, 200.2, "sleep"), ("ready", 200.2, 200.3, "timer"), ("running", 200.3, 201)])
-    fake.task("late", states=[("waiting", 0, 300, "sleep"), ("ready", 300, 301, "timer"), ("running", 301, 302)])
+    fake.task("due", states=[("waiting", 0, 200.2, "io"), ("ready", 200.2, 200.3, "io"), ("running", 200.3, 201)])
+    fake.task("late", states=[("waiting", 0, 300, "io"), ("ready", 300, 301, "io"), ("running", 301, 302)])
     trace = fake.build()
 
     assert found(trace) == []
@@ -76,3 +76,25 @@ def test_an_eager_step_inside_another_is_not_counted_twice() -> None:
     fake.task("kept", states=[("ready", 0, 200), ("running", 200, 201)])
 
     assert [name for name, _, _ in found(fake.build())] == ["outer"]
+
+
+def test_an_eager_tasks_coroutine_gives_its_name_to_the_step_around_it() -> None:
+    fake = FakeTrace()
+    outer = fake.task("start", is_user=False, states=[("running", 0, 200)])
+    eager = fake.task("get_rules", creator=outer, is_eager=True, states=[("running", 10, 190)])
+    fake.task("kept", states=[("ready", 0, 200), ("running", 200, 201)])
+    fake.coroutine("RequestHandler.start", 0, 200, task=outer, is_user=False)
+    fake.coroutine("get_rules", 10, 190, task=eager)
+
+    assert [name for name, _, _ in found(fake.build())] == ["get_rules"]
+
+
+def test_without_coroutines_a_librarys_step_has_the_name_of_the_call_that_blocked() -> None:
+    fake = FakeTrace()
+    task = fake.task("start", is_user=False, states=[("running", 0, 200)])
+    task.blockings = (Blocking("time.sleep", fake.ns(10), fake.ns(190), "time.sleep(RULES_S)", "service.py", 69),)
+    fake.task("kept", states=[("ready", 0, 200), ("running", 200, 201)])
+
+    held = holding_steps(fake.build())
+
+    assert [(one.name, one.file, one.line) for one in held] == [("time.sleep(RULES_S)", "service.py", 69)]
