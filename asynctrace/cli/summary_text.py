@@ -166,8 +166,8 @@ def _name_and_place(name: str, file: str, line: int, width: int) -> tuple[str, s
             place = place[1:]
         place = f"…{place}"
     room = width - 1 - columns(place)
-    if columns(name) > room:
-        name = name.rpartition(".")[2]  # a method without its class
+    if columns(name) > room and "(" not in name:
+        name = name.rpartition(".")[2]  # a method without its class; an expression stays
     return fitted(name, room), place
 
 
