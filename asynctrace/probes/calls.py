@@ -15,6 +15,7 @@ from asynctrace import clock
 from asynctrace.events import CALL_FINISHED, CALL_JOB, CALL_PROCESS, CALL_STARTED, CALL_TRACED, RAISED, RETURNED
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.targets import note_wrapper
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder, ThreadState
 
 _P = ParamSpec("_P")
@@ -117,14 +118,6 @@ def is_target_of(state: ThreadState, code: CodeType) -> bool:
         return False
     del _code_of_call[state.call]
     return True
-
-
-def drop_our_frame(error: BaseException) -> None:
-    """Take the frame of the function that caught `error` off its traceback; a bare `raise` after this adds none."""
-    traceback = error.__traceback__
-    if traceback is not None:
-        # Not by assignment: an exception class may forbid that (a frozen dataclass).
-        BaseException.with_traceback(error, traceback.tb_next)
 
 
 def trace_function(

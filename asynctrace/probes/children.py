@@ -15,12 +15,13 @@ from typing import Any
 
 from asynctrace import clock
 from asynctrace.events import CALL_JOB, CALL_PROCESS
-from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, on_outermost_end, open_call
+from asynctrace.probes.calls import OpenCall, close_call, on_outermost_end, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.jobs import JobProbe
 from asynctrace.probes.parts import PartWriter
 from asynctrace.probes.pools import JobQueue, is_pool_worker
 from asynctrace.probes.targets import code_of, innermost, site_of
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 from asynctrace.recorder.places import is_user_file
 

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
 
-from asynctrace.probes.calls import drop_our_frame
+from asynctrace.probes.tracebacks import drop_our_frame
 
 
 class ImportWatch:

@@ -18,10 +18,11 @@ from typing import Any, Protocol
 
 from asynctrace import clock
 from asynctrace.events import CALL_JOB, JOB_OTHER, JOB_PROCESS, JOB_SUBMITTED, JOB_THREAD
-from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, open_call
+from asynctrace.probes.calls import OpenCall, close_call, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.imports import ImportWatch
 from asynctrace.probes.targets import code_of, innermost, site_of
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 
 _PROCESS_MODULE = "concurrent.futures.process"

@@ -16,6 +16,7 @@ from typing import Any
 
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.monitoring import MonitoringProbe
+from asynctrace.probes.tracebacks import drop_our_frame
 
 _MeetLoop = Callable[[asyncio.AbstractEventLoop], None]
 
@@ -65,8 +66,7 @@ class LoopWatch:
                 try:
                     return original(loop)
                 except BaseException as error:
-                    if error.__traceback__ is not None:  # our own frame is no part of the story
-                        BaseException.with_traceback(error, error.__traceback__.tb_next)
+                    drop_our_frame(error)
                     raise
 
             return run_forever

@@ -17,11 +17,11 @@ from typing import Any
 
 from asynctrace import clock
 from asynctrace.events import PROCESS_STARTED, Part
-from asynctrace.probes.calls import drop_our_frame
 from asynctrace.probes.children import ATTRIBUTE, current_child, start_child
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.imports import ImportWatch
 from asynctrace.probes.parts import read_parts
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 
 # What the passenger's unpickling runs. By source, for a name of ours that could not be imported there (another

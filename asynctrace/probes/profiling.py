@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from asynctrace.probes.calls import drop_our_frame
+from asynctrace.probes.tracebacks import drop_our_frame
 
 if TYPE_CHECKING:
     from asynctrace.probes.functions import FunctionProbe

@@ -21,6 +21,7 @@ from asynctrace.events import (
     YIELDED,
 )
 from asynctrace.probes.tasks import PyFuture, PyTask, TaskEntry
+from asynctrace.probes.tracebacks import drop_our_frame
 
 if TYPE_CHECKING:
     from asynctrace.probes.loop import LoopProbe
@@ -88,7 +89,7 @@ class CallbackRun(Run):
             try:
                 return callback(*args)
             except BaseException as error:
-                _drop_our_frame(error)
+                drop_our_frame(error)
                 raise
         state = recorder.local.state
         earlier = state.cause
@@ -97,7 +98,7 @@ class CallbackRun(Run):
         try:
             return callback(*args)
         except BaseException as error:
-            _drop_our_frame(error)
+            drop_our_frame(error)
             raise
         finally:
             state.cause = earlier
@@ -121,7 +122,7 @@ class StepRun(Run):
             try:
                 return callback(*args)
             except BaseException as error:
-                _drop_our_frame(error)
+                drop_our_frame(error)
                 raise
         task = callback.__self__
         state = recorder.local.state
@@ -140,7 +141,7 @@ class StepRun(Run):
         try:
             return callback(*args)
         except BaseException as error:
-            _drop_our_frame(error)
+            drop_our_frame(error)
             raise
         finally:
             time_ns = now_ns()
@@ -174,14 +175,6 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
         entry.has_stack = True
         probe.note_stack(time_ns, thread, entry, task)
     recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, flags))
-
-
-def _drop_our_frame(error: BaseException) -> None:
-    """Take our own frame off the traceback: a bare `raise` after it adds none."""
-    traceback = error.__traceback__
-    if traceback is not None:
-        # Of the base class: a user's exception may forbid to set its attributes.
-        BaseException.with_traceback(error, traceback.tb_next)
 
 
 def _is_cancelled(future: Any) -> bool:

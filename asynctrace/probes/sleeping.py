@@ -13,9 +13,10 @@ from typing import Any
 
 from asynctrace import clock
 from asynctrace.events import BLOCKING_FINISHED, BLOCKING_STARTED
-from asynctrace.probes.calls import drop_our_frame, innermost_of
+from asynctrace.probes.calls import innermost_of
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.targets import note_stand_in
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 
 

@@ -10,10 +10,11 @@ import threading
 from typing import Any
 
 from asynctrace.events import CALL_THREAD
-from asynctrace.probes.calls import OpenCall, close_call, drop_our_frame, open_call
+from asynctrace.probes.calls import OpenCall, close_call, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.pools import JobQueue, is_pool_worker
 from asynctrace.probes.targets import code_of, innermost, site_of
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 from asynctrace.recorder.places import is_user_file
 

@@ -32,6 +32,7 @@ from asynctrace.events import (
     YIELDED,
 )
 from asynctrace.probes.tasks import TaskEntry
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 
 _CO_COROUTINE = 0x80
@@ -110,14 +111,14 @@ class TracedCoroutine:
         try:
             return self._step(self._coroutine.send, (value,), 0)
         except BaseException as error:
-            _drop_frames(error, 2)
+            drop_our_frame(error, 2)
             raise
 
     def throw(self, *error: Any) -> Any:
         try:
             return self._step(self._coroutine.throw, error, _flags_of_throw(error[0]))
         except BaseException as raised:
-            _drop_frames(raised, 2)
+            drop_our_frame(raised, 2)
             raise
 
     def close(self) -> None:
@@ -130,7 +131,7 @@ class TracedCoroutine:
             self._coroutine.close()
         except BaseException as error:
             watch.finish(error)
-            _drop_frames(error, 1)
+            drop_our_frame(error, 1)
             raise
         watch.finish(GeneratorExit())
 
@@ -164,7 +165,7 @@ class TracedCoroutine:
         try:
             return self._step(self._coroutine.send, (None,), 0)
         except BaseException as error:
-            _drop_frames(error, 2)
+            drop_our_frame(error, 2)
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -249,14 +250,14 @@ class _TracedGeneratorStep:
         try:
             return self._run(self._step.send, (value,), 0)
         except BaseException as error:
-            _drop_frames(error, 2)
+            drop_our_frame(error, 2)
             raise
 
     def throw(self, *error: Any) -> Any:
         try:
             return self._run(self._step.throw, error, _flags_of_throw(error[0]))
         except BaseException as raised:
-            _drop_frames(raised, 2)
+            drop_our_frame(raised, 2)
             raise
 
     def close(self) -> None:
@@ -293,7 +294,7 @@ class _TracedGeneratorStep:
         try:
             return self._run(self._step.send, (None,), 0)
         except BaseException as error:
-            _drop_frames(error, 2)
+            drop_our_frame(error, 2)
             raise
 
 
@@ -302,14 +303,6 @@ Coroutine.register(_TracedGeneratorStep)
 
 def _flags_of_throw(thrown: Any) -> int:
     return THROWN if isinstance(thrown, asyncio.CancelledError) or thrown is asyncio.CancelledError else 0
-
-
-def _drop_frames(error: BaseException, count: int) -> None:
-    """Take our own frames off the traceback; a bare `raise` after it adds none."""
-    for _ in range(count):
-        if error.__traceback__ is not None:
-            # Of the base class: a user's exception may forbid to set its attributes.
-            BaseException.with_traceback(error, error.__traceback__.tb_next)
 
 
 def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None]) -> Any:
