@@ -231,7 +231,7 @@ def test_nested_coroutines_are_drawn_when_asked_for() -> None:
 
 def test_a_notebook_and_its_cells_are_called_so() -> None:
     fake = FakeTrace(source="/usr/lib/python3/ipykernel_launcher.py")
-    fake.task("main", file="/tmp/ipykernel_4711/2189754641.py", line=1, states=[("running", 0, 1)])
+    fake.task("main", file="/somewhere/ipykernel_4711/2189754641.py", line=1, states=[("running", 0, 1)])
 
     said = shown(draw_gantt(fake.build()))
 
