@@ -10,7 +10,7 @@ Kind by kind, what the last four fields hold ("-" is always 0):
 kind                     subject    other                  site                       flags
 =======================  =========  =====================  =========================  ===============================
 TASK_CREATED             task       creating task          code of its root           SEEN_LATE
-TASK_READY               task       causing task, thread   code that completed the    a CAUSE_*
+TASK_READY               task       causing task, thread   code that completed the    a CAUSE_*; SEEN_LATE
                                                            future (outside a run)
 STEP_STARTED             task       loop                   -                          THROWN, EAGER, SEEN_LATE
 STEP_FINISHED            task       awaited task or job    type of the awaited        an outcome; YIELDED
@@ -22,12 +22,14 @@ COROUTINE_STARTED        coroutine  awaiting coroutine     code                 
 COROUTINE_SUSPENDED      coroutine  awaited task or job    offset of the await        YIELDED (a generator's value)
 COROUTINE_RESUMED        coroutine  -                      -                          THROWN
 COROUTINE_FINISHED       coroutine  -                      exception's type           an outcome
-CALL_STARTED             call       job                    code                       a CALL_*
+CALL_STARTED             call       job                    code                       a CALL_*; SEEN_LATE
 CALL_FINISHED            call       CPU ns of the thread   exception's type           an outcome
 JOB_SUBMITTED            job        submitting task        code                       a JOB_*
+JOB_FORGOTTEN          job        -                      -                          -  (nothing holds it any more)
 BLOCKING_STARTED         task/call  code of the caller     primitive                  offset of the call
 BLOCKING_FINISHED        task/call  -                      -                          -
 LOOP_SEEN                loop       -                      type of the loop           -
+LOOP_GONE              loop       -                      -                          -
 LOOP_IDLE_STARTED        loop       -                      -                          -
 LOOP_IDLE_FINISHED       loop       -                      -                          -
 CALLBACK_RAN             loop       duration ns            code                       -  (its time is the end)
@@ -39,6 +41,9 @@ FUNCTION_DROPPED         -          -                      code                 
 
 AWAIT_STACK comes just before the STEP_FINISHED of a step that suspends, where no coroutine probe runs (CPython 3.11).
 The clause "awaited task or job" holds an id only where the object is one of the recording's; else it is 0.
+
+Where the oldest events of a part were dropped, it begins with a *base*: events at `Part.start_ns`, marked SEEN_LATE,
+that lead to the state of that moment (who is alive, who waits, what runs). A LOST with their number is the first.
 """
 
 from dataclasses import dataclass, field
@@ -58,6 +63,7 @@ COROUTINE_FINISHED = 10
 CALL_STARTED = 11
 CALL_FINISHED = 12
 JOB_SUBMITTED = 13
+JOB_FORGOTTEN = 14
 BLOCKING_STARTED = 15
 BLOCKING_FINISHED = 16
 LOOP_SEEN = 17
@@ -68,6 +74,7 @@ MARK = 21
 LOST = 22
 PROCESS_STARTED = 23
 FUNCTION_DROPPED = 24
+LOOP_GONE = 25
 
 KIND_NAMES = {
     value: name.lower() for name, value in list(globals().items()) if name.isupper() and isinstance(value, int)

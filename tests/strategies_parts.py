@@ -23,7 +23,7 @@ _values = texts | st.integers() | st.floats(allow_nan=False) | st.booleans()
 _events = st.tuples(
     st.integers(START_NS, START_NS + 1000) | st.integers(0, (1 << 63) - 1),
     st.integers(1, 3) | _numbers,
-    st.sampled_from(sorted(kinds.KIND_NAMES.keys() & range(1, 25))) | st.integers(0, 1000),
+    st.sampled_from(sorted(kinds.KIND_NAMES.keys() & range(1, 26))) | st.integers(0, 1000),
     st.integers(0, 8) | st.integers(100 << 32, (100 << 32) + 8) | _numbers,
     st.integers(0, 8) | _numbers,
     st.integers(0, 5) | _numbers,
