@@ -9,30 +9,17 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-import time
+from array import array
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 from asynctrace import clock
-from asynctrace.events import (
-    BLOCKING_STARTED,
-    COROUTINE_STARTED,
-    COROUTINE_SUSPENDED,
-    STEP_FINISHED,
-    STEP_STARTED,
-    TASK_CREATED,
-    Event,
-    Expression,
-    Part,
-    Site,
-)
+from asynctrace.events import Event, Part
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.places import describe_code, expression_at
-from asynctrace.recorder.reference import traced_codes
+from asynctrace.recorder.chunks import events_of
+from asynctrace.recorder.describing import Describer, Entries
 
 _LENGTH_BYTES = 8
-_NAMING = frozenset({TASK_CREATED, STEP_STARTED, STEP_FINISHED})  # a task's name is read where it steps
 _TABLES = ("threads", "names", "sites", "expressions", "stacks")
 
 
@@ -50,16 +37,11 @@ class PartWriter:
         self.path = os.path.join(folder, f"part-{recorder.pid}-{recorder.start_ns}.bin")
         self.flushed_ns = recorder.start_ns
         self._forked_ns = forked_ns
-        self._cpu_start_ns = time.process_time_ns()
         self._lock = threading.RLock()
         self._is_busy = False
         self._has_header = False
-        self._events_done = 0
-        self._sites_done: dict[int, CodeType | None] = {}
-        self._stacks_done: set[int] = set()
-        self._places_done: set[tuple[int, int]] = set()
-        self._threads_done: set[int] = set()
-        self._code_of_coroutine: dict[int, int] = {}
+        self._position = 0  # the number of the next event to write
+        self._describer = Describer(recorder.tables)
 
     def flush(self) -> None:
         """Write what is new.
@@ -89,66 +71,21 @@ class PartWriter:
 
     def _next_frame(self) -> dict[str, Any]:
         recorder = self.recorder
-        events = recorder.events_from(self._events_done)
-        self._events_done += len(events)
-        frame: dict[str, Any] = {
-            "end_ns": clock.now_ns(),
-            "cpu_ns": time.process_time_ns() - self._cpu_start_ns,
-            "events": events,
-            "names": {
-                event[3]: recorder.names[event[3]]
-                for event in events
-                if event[2] in _NAMING and event[3] in recorder.names
-            },
-            "sites": self._new_sites(),
-            "stacks": self._new_stacks(),
-            "threads": {id: info for id, (_, info) in list(recorder._threads.items()) if id not in self._threads_done},
-        }
-        self._threads_done.update(frame["threads"])
-        frame["expressions"] = self._new_expressions(events, frame["stacks"])
+        end_ns = clock.now_ns()
+        recorder.settle(end_ns)
+        history = recorder.history
+        with history.lock:
+            fields = array("q")
+            for _, piece in history.pieces(self._position):
+                fields += piece
+            self._position = history.end
+        entries = self._describer.describe(events_of(fields))
+        frame: dict[str, Any] = {"end_ns": end_ns, "cpu_ns": recorder.cpu_ns(), "fields": fields}
+        frame.update((name, getattr(entries, name)) for name in _TABLES)
         if not self._has_header:
-            # The tables of the recorder as they are when it is frozen empty: who this process is.
-            frame["header"] = recorder.freeze(0), self._forked_ns
+            # Who this process is.
+            frame["header"] = recorder.part([], Entries(), recorder.start_ns, recorder.start_ns), self._forked_ns
         return frame
-
-    def _new_sites(self) -> dict[int, Site]:
-        recorder = self.recorder
-        sites: dict[int, Site] = {}
-        for address, (site, code) in list(recorder.codes.items()):
-            if site not in self._sites_done:
-                self._sites_done[site] = code
-                sites[site] = describe_code(code, traced_codes.get(address))
-        for text, site in list(recorder._texts.items()):
-            if site not in self._sites_done:
-                self._sites_done[site] = None
-                sites[site] = Site(name=text)
-        return sites
-
-    def _new_stacks(self) -> dict[int, tuple[tuple[int, int], ...]]:
-        stacks = {key: places for places, key in list(self.recorder._stacks.items()) if key not in self._stacks_done}
-        self._stacks_done.update(stacks)
-        return stacks
-
-    def _new_expressions(
-        self, events: list[Event], stacks: dict[int, tuple[tuple[int, int], ...]]
-    ) -> dict[tuple[int, int], Expression]:
-        places = {place for stack in stacks.values() for place in stack}
-        for event in events:
-            kind = event[2]
-            if kind == COROUTINE_STARTED:
-                self._code_of_coroutine[event[3]] = event[5]
-            elif kind == COROUTINE_SUSPENDED:
-                places.add((self._code_of_coroutine.get(event[3], 0), event[5]))
-            elif kind == BLOCKING_STARTED and event[4]:
-                places.add((event[4], event[6]))
-        found = {}
-        for place in places - self._places_done:
-            self._places_done.add(place)
-            code = self._sites_done.get(place[0])
-            expression = expression_at(code, place[1]) if code is not None else None
-            if expression is not None:
-                found[place] = expression
-        return found
 
 
 def read_parts(folder: str) -> list[tuple[Part, int]]:
@@ -183,7 +120,7 @@ def _read_part(path: Path) -> tuple[Part, int] | None:
         if "header" in frame:
             header, forked_ns = frame["header"]
         end_ns, cpu_ns = frame["end_ns"], frame["cpu_ns"]
-        events += frame["events"]
+        events += events_of(frame["fields"])
         for name, table in tables.items():
             table.update(frame[name])
     if header is None:

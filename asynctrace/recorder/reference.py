@@ -11,35 +11,35 @@ import os
 import platform
 import sys
 import threading
-from types import CodeType
+import time
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from asynctrace import clock
-from asynctrace.events import Event, Expression, Part, Site, ThreadInfo
-from asynctrace.recorder.places import describe_code, expression_at
+from asynctrace.events import Event, Part, ThreadInfo
+from asynctrace.recorder.chunks import History, events_of
+from asynctrace.recorder.describing import Describer, Entries
+from asynctrace.recorder.tables import Tables, traced_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+__all__ = ["DEFAULT_LIMIT_BYTES", "Cause", "Recorder", "ThreadState", "traced_codes"]
+
+DEFAULT_LIMIT_BYTES = 256 << 20
 
 # What queued a callback: (CAUSE_*, id of the task or thread or 0, site of the code that completed the future or 0,
 # when the timer was due or 0).
 Cause = tuple[int, int, int, int]
 
-_FIELDS = 7
-
-_Attributes = tuple[tuple[str, "str | int | float | bool"], ...]
-
-# What @traced said of a function: code -> (name, attributes). By address, for code objects compare by content; the
-# code is kept alive beside it, so that the address stays its own.
-traced_codes: dict[int, tuple[CodeType, str | None, _Attributes]] = {}
-
 
 class ThreadState:
     """What one thread is doing: its id, and the cause, task and call that now run on it."""
 
-    __slots__ = ("call", "cause", "coroutine", "depth", "id", "task")
+    __slots__ = ("__weakref__", "call", "cause", "coroutine", "depth", "id", "task")
 
-    def __init__(self, id: int) -> None:
+    def __init__(self, id: int = 0) -> None:
         self.id = id
         self.cause: Cause | None = None  # of the run in progress; None outside of any
         self.task = 0  # the task whose step runs; 0 outside of any
@@ -59,42 +59,42 @@ class Recorder:
     """Collects the events of one process.
 
     The probes read the clock themselves and append tuples (see `asynctrace.events`), for a call less an event.
+
+    Args:
+        limit_bytes: What the events may take in memory; the oldest go when they take more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self.pid = os.getpid()
         self.start_ns = clock.now_ns()
         self.wall_ns = clock.wall_ns()
+        self.cpu_start_ns = time.process_time_ns()
         # The fields of all events, one after another: a tuple kept for each would take half as much again, in time and
         # memory. Extending a list by a tuple is one step that no other thread, signal or collection gets into.
         self._fields: list[int] = []
         self.append: Callable[[Event], None] = self._fields.extend
         # The process is part of each id, so that the parts of several processes never mix up theirs.
         self.new_id: Callable[[], int] = itertools.count((self.pid << 32) + 1).__next__
-        self.names: dict[int, str] = {}
         self.sees_coroutines = False
         self.is_open = True  # until the recording stops; what was made to record asks before it does
-        self._new_site = itertools.count(1).__next__
-        self.codes: dict[int, tuple[int, CodeType]] = {}  # address -> (site, the code, kept so that it stays)
-        self._texts: dict[str, int] = {}
-        self._stacks: dict[tuple[tuple[int, int], ...], int] = {}
-        self._threads: dict[int, tuple[int, ThreadInfo]] = {}  # id -> (the system's ident, what we know)
-        self._new_thread = itertools.count(1).__next__
+        self.tables = Tables()
+        self.names = self.tables.names
+        self.codes = self.tables.codes
+        self.site, self.text, self.stack = self.tables.site, self.tables.text, self.tables.stack
+        self.history = History(self._fields, limit_bytes, self._count_entries)
+        self._swept = 0  # entries that the last sweep left
         self.local = _Local(self)
 
     @property
     def events(self) -> list[Event]:
-        """The events so far, in the order in which they were appended."""
-        return self.events_from(0)
-
-    def events_from(self, index: int) -> list[Event]:
-        """Return the events from the `index`-th on, in the order in which they were appended."""
-        fields = iter(self._fields[index * _FIELDS :])
-        return list(zip(*[fields] * _FIELDS, strict=True))
+        """The events that are kept, in the order in which they were appended as far as that is known."""
+        history = self.history
+        with history.lock:
+            settled = (fields for _, fields in history.pieces(0))
+            return events_of([*chain.from_iterable(settled), *history.open_fields()])
 
     def meet_thread(self) -> ThreadState:
         """Give the current thread an id."""
-        state = ThreadState(self._new_thread())
         ident = threading.get_ident()
         # threading.current_thread() would make a dummy for a thread that threading did not start, for all to see.
         thread = threading._active.get(ident)  # type: ignore[attr-defined]
@@ -105,63 +105,98 @@ class Recorder:
             native_id=threading.get_native_id(),
             is_main=thread is threading.main_thread(),
         )
-        self._threads[state.id] = (ident, info)
+        state = ThreadState()
+        state.id = self.tables.add_thread(state, info)
         return state
 
-    def site(self, code: CodeType) -> int:
-        """Return the site of a code object."""
-        found = self.codes.get(id(code))
-        if found is None:
-            found = self.codes[id(code)] = (self._new_site(), code)
-        return found[0]
+    def settle(self, until_ns: int | None = None) -> None:
+        """Move what was appended up to a time, or all, to the history."""
+        history = self.history
+        with history.lock:
+            if history.is_busy:  # a signal's handler, in the middle of this on the same thread
+                return
+            history.is_busy = True
+            try:
+                history.settle(clock.now_ns() if until_ns is None else until_ns, self.cpu_ns())
+            finally:
+                history.is_busy = False
 
-    def text(self, text: str) -> int:
-        """Return the site of a plain text: an exception's type, a primitive, a mark."""
-        found = self._texts.get(text)
-        if found is None:
-            found = self._texts[text] = self._new_site()
-        return found
+    def drop_oldest(self) -> bool:
+        """Drop the oldest chunk of events if there are too many; return whether there may be more to drop."""
+        history = self.history
+        with history.lock:
+            if history.is_busy or not history.is_over_limit():
+                return False
+            history.is_busy = True
+            try:
+                for task in history.drop_oldest():
+                    self.names.pop(task, None)
+                if len(self.tables) > 2 * self._swept + 1_000:
+                    self.tables.sweep(*history.used_numbers())
+                    self._swept = len(self.tables)
+            finally:
+                history.is_busy = False
+        return True
 
-    def stack(self, places: tuple[tuple[int, int], ...]) -> int:
-        """Return the key of an await stack: (site, offset) of each coroutine, outermost first."""
-        found = self._stacks.get(places)
-        if found is None:
-            found = self._stacks[places] = self._new_site()
-        return found
+    def _count_entries(self) -> int:
+        return len(self.tables) + len(self.names)
 
-    def freeze(self, end_ns: int, cpu_ns: int = 0) -> Part:
-        """Return what was recorded up to `end_ns`, as plain values; recording may go on meanwhile."""
-        events = [event for event in self.events if event[0] <= end_ns]
-        # Of one thread the times never go back, but a wake's time is read before the call that makes it happen, and
-        # threads append as they come: the sort is stable, so what one thread did stays in order.
-        events.sort(key=_time)
-        codes = dict(self.codes)
-        code_of = dict(codes.values())
-        sites = {site: describe_code(code, traced_codes.get(address)) for address, (site, code) in codes.items()}
-        sites.update((site, Site(name=text)) for text, site in dict(self._texts).items())
-        stacks = {key: places for places, key in dict(self._stacks).items()}
+    def cpu_ns(self) -> int:
+        """Return the CPU time of this process since the start."""
+        return time.process_time_ns() - self.cpu_start_ns
+
+    def freeze(
+        self, end_ns: int, cpu_ns: int = 0, *, begin_ns: int = 0, first: int = 0, cpu_before_ns: int = 0
+    ) -> Part:
+        """Return what was recorded up to `end_ns`, as plain values; recording may go on meanwhile.
+
+        Args:
+            end_ns: Where the part ends.
+            cpu_ns: The CPU time of the process from the recorder's start to then.
+            begin_ns: Where it begins: what was before is only told by its base, and not called lost. 0: at the start.
+            first: The number of the first event that is wanted: what was dropped before it is not called lost.
+            cpu_before_ns: The CPU time of the process from the recorder's start to where the wanted part begins.
+        """
+        history = self.history
+        self.settle()
+        with history.lock:
+            number, base, start_ns = history.first, [], self.start_ns
+            if begin_ns > start_ns:
+                number = max(number, history.number_at(begin_ns))
+            if number:
+                lost = max(0, number - first) if number == history.first else 0
+                follower = history.follow()
+                follower.advance(number)
+                start_ns, base = follower.base(begin_ns, lost)
+                cpu_before_ns = max(cpu_before_ns, follower.cpu_ns)
+            settled = (fields for _, fields in history.pieces(number))
+            events = events_of([*chain.from_iterable(settled), *history.open_fields()])
+        if base:
+            # One that came late to the history: before the base, it is a matter of the base.
+            events = [event if event[0] >= start_ns else (start_ns, *event[1:]) for event in events]
+        events = base + sorted((event for event in events if event[0] <= end_ns), key=itemgetter(0))
+        return self.part(events, Describer(self.tables).describe(events), start_ns, end_ns, cpu_ns - cpu_before_ns)
+
+    def part(self, events: list[Event], entries: Entries, start_ns: int, end_ns: int, cpu_ns: int = 0) -> Part:
+        """Return a Part of this process."""
         return Part(
             pid=self.pid,
             process_name=_process_name(),
             parent_pid=os.getppid(),
             python=f"{platform.python_implementation()} {platform.python_version()}",
-            start_ns=self.start_ns,
+            start_ns=start_ns,
             end_ns=end_ns,
-            wall_ns=self.wall_ns,
-            cpu_ns=cpu_ns,
+            wall_ns=self.wall_ns + start_ns - self.start_ns,
+            cpu_ns=max(0, cpu_ns),
             program=_program(),
             sees_coroutines=self.sees_coroutines,
-            threads={id: info for id, (_, info) in dict(self._threads).items()},
-            names=dict(self.names),
-            sites=sites,
-            expressions=_expressions(events, stacks, code_of),
-            stacks=stacks,
+            threads=entries.threads,
+            names=entries.names,
+            sites=entries.sites,
+            expressions=entries.expressions,
+            stacks=entries.stacks,
             events=events,
         )
-
-
-def _time(event: Event) -> int:
-    return event[0]
 
 
 def _process_name() -> str:
@@ -173,27 +208,3 @@ def _process_name() -> str:
 def _program() -> str:
     arguments = getattr(sys, "argv", None) or [""]
     return os.path.basename(str(arguments[0]))
-
-
-def _expressions(
-    events: list[Event], stacks: dict[int, tuple[tuple[int, int], ...]], code_of: dict[int, CodeType]
-) -> dict[tuple[int, int], Expression]:
-    from asynctrace.events import BLOCKING_STARTED, COROUTINE_STARTED, COROUTINE_SUSPENDED
-
-    places = {place for stack in stacks.values() for place in stack}
-    code_of_coroutine: dict[int, int] = {}
-    for event in events:
-        kind = event[2]
-        if kind == COROUTINE_STARTED:
-            code_of_coroutine[event[3]] = event[5]
-        elif kind == COROUTINE_SUSPENDED:
-            places.add((code_of_coroutine.get(event[3], 0), event[5]))
-        elif kind == BLOCKING_STARTED and event[4]:
-            places.add((event[4], event[6]))
-    found = {}
-    for site, offset in sorted(places):
-        code = code_of.get(site)
-        expression = expression_at(code, offset) if code is not None else None
-        if expression is not None:
-            found[site, offset] = expression
-    return found

@@ -1,0 +1,207 @@
+"""The events that a recorder keeps: in order of time, in chunks, within a bound; the oldest folded into one base.
+
+Hooks append to a flat list and never come here. What they appended is *settled* from time to time, by the keeper's
+thread or by whoever wants to see it: sorted and moved to chunks of 56 bytes an event.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from operator import itemgetter
+
+from asynctrace.events import LOST, Event
+from asynctrace.recorder.fold import Fold
+
+FIELDS = 7
+
+_EVENT_BYTES = 56  # settled
+_OPEN_EVENT_BYTES = 130  # in the list, as Python's integers
+_ENTRY_BYTES = 200  # of a name, a text, a thread in the tables
+_LARGEST_CHUNK = 8192
+_SMALLEST_CHUNK = 512
+
+
+class Chunk:
+    """Settled events, next to each other in time."""
+
+    __slots__ = ("cpu_ns", "fields")
+
+    def __init__(self) -> None:
+        self.fields = array("q")
+        self.cpu_ns = 0  # of the process, when its last events were settled
+
+    def __len__(self) -> int:
+        return len(self.fields) // FIELDS
+
+
+class History:
+    """The events of one recorder, from the oldest that is kept to the newest that is settled.
+
+    Events are numbered from 0 in the order of their settling; `first` is the oldest kept, so as many were dropped.
+
+    Args:
+        fields: The list that hooks extend.
+        limit_bytes: What the events may take, with the tables beside them.
+        table_entries: Tells how many entries the tables have.
+    """
+
+    def __init__(self, fields: list[int], limit_bytes: int, table_entries: Callable[[], int]) -> None:
+        self.limit_bytes = limit_bytes
+        self.lock = threading.RLock()  # of those who read and settle; hooks never wait for it
+        self.is_busy = False  # a signal's handler can get in the middle, on the thread that holds the lock
+        self.first = 0
+        self.end = 0  # the number of the next event to be settled
+        self._fields = fields
+        self._pending: list[int] = []  # taken from the list, and so young that an older one may still come
+        self._table_entries = table_entries
+        self._chunks: deque[Chunk] = deque()
+        self._chunk_events = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, limit_bytes // _EVENT_BYTES // 16))
+        self._fold = Fold()
+        self._base_ns = 0  # the time of the newest event that was dropped
+        self._base_cpu_ns = 0
+
+    def __len__(self) -> int:
+        """Return how many events there have been, dropped ones included."""
+        return self.end + (len(self._pending) + len(self._fields)) // FIELDS
+
+    def settle(self, until_ns: int, cpu_ns: int) -> None:
+        """Settle what was appended with a time up to `until_ns`. To be called with the lock held."""
+        fields = self._fields
+        count = len(fields) - len(fields) % FIELDS
+        pending = self._pending
+        pending += fields[:count]
+        del fields[:count]
+        times = pending[::FIELDS]
+        if sorted(times) != times:
+            # Of one thread the times never go back, but a wake's time is read before the call that makes it happen, and
+            # threads append as they come: the sort is stable, so what one thread did stays in order.
+            events = sorted(zip(*[iter(pending)] * FIELDS, strict=True), key=itemgetter(0))
+            pending = list(chain.from_iterable(events))
+            times.sort()
+        ready = bisect_right(times, until_ns) * FIELDS
+        settled = array("q", pending[:ready])
+        self._pending = pending[ready:]
+        position = 0
+        while position < ready:
+            if not self._chunks or len(self._chunks[-1]) >= self._chunk_events:
+                self._chunks.append(Chunk())
+            chunk = self._chunks[-1]
+            room = (self._chunk_events - len(chunk)) * FIELDS
+            chunk.fields += settled[position : position + room]
+            chunk.cpu_ns = cpu_ns
+            position += room
+        self.end += ready // FIELDS
+
+    @property
+    def used_bytes(self) -> int:
+        """What the events and tables take, about."""
+        still_open = (len(self._pending) + len(self._fields)) // FIELDS
+        entries = self._table_entries()
+        return (self.end - self.first) * _EVENT_BYTES + still_open * _OPEN_EVENT_BYTES + entries * _ENTRY_BYTES
+
+    def is_over_limit(self) -> bool:
+        """Tell whether the oldest chunk has to go."""
+        return len(self._chunks) > 1 and self.used_bytes > self.limit_bytes
+
+    def drop_oldest(self) -> list[int]:
+        """Fold the oldest chunk into the base; return the tasks that ended in it. To be called with the lock held."""
+        chunk = self._chunks.popleft()
+        self._fold.advance(chunk.fields)
+        self.first += len(chunk)
+        self._base_ns = max(self._base_ns, *chunk.fields[-FIELDS::FIELDS])
+        self._base_cpu_ns = chunk.cpu_ns
+        return self._fold.take_ended_tasks()
+
+    def pieces(
+        self, begin: int, end: int | None = None, at_most: int | None = None
+    ) -> Iterator[tuple[Chunk, array[int]]]:
+        """Yield the fields of the settled events from one to before another, or `at_most` so many, chunk by chunk."""
+        end = self.end if end is None else end
+        if at_most is not None:
+            end = min(end, begin + at_most)
+        first = self.first
+        for chunk in list(self._chunks):
+            last = first + len(chunk)
+            if last > begin and first < end:
+                yield chunk, chunk.fields[max(0, begin - first) * FIELDS : (end - first) * FIELDS]
+            first = last
+
+    def open_fields(self) -> list[int]:
+        """Return the fields of what is not settled yet, in the order of its coming."""
+        return self._pending + self._fields[: len(self._fields) - len(self._fields) % FIELDS]
+
+    def follow(self) -> Follower:
+        """Return a fold of its own that stands at the oldest kept event. To be called with the lock held."""
+        return Follower(self, self._fold.copy(), self.first, self._base_ns, self._base_cpu_ns)
+
+    def number_at(self, time_ns: int) -> int:
+        """Return the number of the first settled event that is not before a time."""
+        first = self.first
+        for chunk in list(self._chunks):
+            if chunk.fields[-FIELDS] >= time_ns:
+                times = chunk.fields[::FIELDS]
+                return first + bisect_left(times, time_ns)
+            first += len(chunk)
+        return first
+
+    def used_numbers(self) -> tuple[set[int], set[int]]:
+        """Return (sites and stacks, threads) that the kept events name; some more, too: any `other` may be either."""
+        numbers: set[int] = set()
+        threads: set[int] = set()
+        every = [chunk.fields for chunk in list(self._chunks)]
+        base = list(chain.from_iterable(self._fold.base(0)))
+        for fields in (*every, self.open_fields(), base):
+            others = {other for other in fields[4::FIELDS] if other < 1 << 32}
+            numbers.update(fields[5::FIELDS], others)
+            threads.update(fields[1::FIELDS], others)
+        return numbers, threads
+
+
+class Follower:
+    """A fold that goes along with a history, and gives the base at where it stands."""
+
+    def __init__(self, history: History, fold: Fold, position: int, time_ns: int, cpu_ns: int) -> None:
+        self.position = position  # the number of the event that it would fold next
+        self.cpu_ns = cpu_ns  # of the process, about there
+        self._history = history
+        self._fold = fold
+        self._time_ns = time_ns
+
+    def advance(self, number: int, at_most: int | None = None) -> bool:
+        """Go on to an event, or by so many; return whether it is there. False, too, when its events were dropped."""
+        history = self._history
+        with history.lock:
+            if self.position < history.first:
+                return False
+            pieces = list(history.pieces(self.position, number, at_most))
+        for chunk, fields in pieces:
+            self._fold.advance(fields)
+            self._time_ns = max(self._time_ns, fields[-FIELDS])
+            self.cpu_ns = chunk.cpu_ns
+            self.position += len(fields) // FIELDS
+        return self.position >= number
+
+    def base(self, time_ns: int = 0, lost: int | None = None) -> tuple[int, list[Event]]:
+        """Return the time of the base, and its events: they lead to the state that the next event finds.
+
+        Args:
+            time_ns: The base's time at the earliest.
+            lost: How many events to call lost: by default all before.
+        """
+        time_ns = max(time_ns, self._time_ns)
+        events = self._fold.base(time_ns)
+        count = self._fold.count if lost is None else lost
+        if count:
+            events.insert(0, (time_ns, 0, LOST, 0, count, 0, 0))
+        return time_ns, events
+
+
+def events_of(fields: list[int] | array[int]) -> list[Event]:
+    """Return the events that flat fields are."""
+    values = iter(fields)
+    return list(zip(*[values] * FIELDS, strict=True))

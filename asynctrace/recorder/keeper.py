@@ -1,0 +1,146 @@
+"""The keeper: a thread of ours that settles what hooks have appended, keeps it within its bound and feeds its sinks.
+
+The program must not see it. It is no thread of `threading`'s, works in pieces of about a millisecond, and lets go of the
+interpreter between them. A process that forks must have no other thread (Python 3.12+ warns of one): the keeper leaves
+before a fork, and comes back when a hook asks for it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from asynctrace import clock
+from asynctrace.recorder.reference import Recorder
+
+INTERVAL_S = 0.1
+_BREATH_S = 0.0005
+_MANY_EVENTS = 200_000  # behind by that much, the keeper no longer waits between its pieces of work
+_GONE_WITHIN_S = 1.0
+
+
+class Sink(Protocol):
+    """Takes settled events as they come."""
+
+    position: int  # the number of the next event that it takes
+
+    def take(self, is_last: bool) -> Iterator[None]:
+        """Take what is there, a piece of about a millisecond for each step."""
+        ...
+
+
+class Keeper:
+    """Looks after one recorder.
+
+    Args:
+        recorder: The recorder.
+        check: What a failure of ours is told to.
+    """
+
+    def __init__(self, recorder: Recorder, check: Callable[[BaseException], object]) -> None:
+        self.recorder = recorder
+        self.sinks: list[Sink] = []
+        self.jobs: deque[Iterator[None]] = deque()  # done when the sinks are
+        self.watches: list[Callable[[], None]] = []  # called at every turn
+        self.is_away = False  # left before a fork: `come_back` has it go on
+        self._check = check
+        self._wake = _thread.allocate_lock()  # held, but when somebody wakes the keeper
+        self._gone = _thread.allocate_lock()  # held while the thread runs
+        self._native_id = 0
+        self._is_wanted = False
+        self._settled_ns = recorder.start_ns
+        self._wake.acquire()
+
+    def start(self) -> None:
+        """Start the thread."""
+        if self._gone.locked():
+            return
+        self._is_wanted, self.is_away = True, False
+        self._gone.acquire()
+        try:
+            _thread.start_new_thread(self._run, ())
+        except BaseException:
+            self._gone.release()
+            raise
+
+    def stop(self) -> None:
+        """Have the thread end, and wait for that; not from the thread itself."""
+        self._is_wanted = False
+        if not self._gone.locked() or self._native_id == _thread.get_native_id():
+            return
+        self.wake()
+        if self._gone.acquire(True, _GONE_WITHIN_S):
+            self._gone.release()
+            self._wait_for_system()
+
+    def leave(self) -> None:
+        """End the thread for the time of a fork."""
+        if self._is_wanted:
+            self.stop()
+            self.is_away = True
+
+    def come_back(self) -> None:
+        """Start the thread again."""
+        if self.is_away:
+            self.start()
+
+    def wake(self) -> None:
+        """Have a turn at once. Takes no lock that anybody waits for: a signal's handler may call this."""
+        try:
+            self._wake.release()
+        except RuntimeError:
+            pass  # awake already
+
+    def _wait_for_system(self) -> None:
+        # Python counts threads by what the system says, which may still have it for a moment.
+        path = f"/proc/self/task/{self._native_id}"
+        deadline_ns = clock.now_ns() + int(_GONE_WITHIN_S * 1e9)
+        while os.path.exists(path) and clock.now_ns() < deadline_ns:
+            self._wake.acquire(True, _BREATH_S)
+
+    def _run(self) -> None:
+        self._native_id = _thread.get_native_id()
+        try:
+            while self._is_wanted:
+                self._wake.acquire(True, INTERVAL_S)
+                for _ in self._turn():
+                    if not self._is_wanted:
+                        break
+                    if len(self.recorder.history) - self._position() < _MANY_EVENTS:
+                        self._wake.acquire(True, _BREATH_S)
+        except BaseException as error:
+            self._is_wanted = False
+            try:
+                self._check(error)
+            except BaseException:
+                pass  # of no hook: there is no program above to tell
+        finally:
+            self._gone.release()
+
+    def _position(self) -> int:
+        return min((sink.position for sink in self.sinks), default=len(self.recorder.history))
+
+    def _turn(self) -> Iterator[None]:
+        recorder = self.recorder
+        begin_ns = clock.now_ns()
+        # What a thread stamped before the last turn has been appended by now.
+        recorder.settle(self._settled_ns)
+        self._settled_ns = begin_ns
+        for watch in self.watches:
+            watch()
+        yield
+        for sink in list(self.sinks):
+            yield from sink.take(False)
+        while recorder.drop_oldest():
+            yield
+        while self.jobs:
+            try:
+                next(self.jobs[0])
+            except StopIteration:
+                self.jobs.popleft()
+            if clock.now_ns() - begin_ns > INTERVAL_S * 1e9:
+                break  # the sinks go first
+            yield
