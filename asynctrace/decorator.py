@@ -80,7 +80,7 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
     from asynctrace.probes.wrapping import wrap_coroutine_function
 
     if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-        return wrap_coroutine_function(function, current_recorder)
+        return wrap_coroutine_function(function, current_recorder, check_failure)
     return trace_function(function, current_recorder, check_failure)
 
 

@@ -49,6 +49,8 @@ def open_call(recorder: Recorder, kind: int, site: int, job: int = 0, code: Code
         job: The id of the executor's job that this call is, or 0.
         code: The code that runs next, where that is the call itself (a thread's target): it is not recorded twice.
     """
+    if recorder.is_unattended:
+        recorder.attend()
     state = recorder.local.state
     call = recorder.new_id()
     earlier = state.call
@@ -142,16 +144,10 @@ def trace_function(
 
     @functools.wraps(function)
     def traced(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        recorder = get_recorder()
-        if recorder is None:
-            try:
-                return function(*args, **kwargs)
-            except BaseException as error:
-                drop_our_frame(error)
-                raise
         opened = None
         try:
-            if not is_target_of(recorder.local.state, code):
+            recorder = get_recorder()
+            if recorder is not None and not is_target_of(recorder.local.state, code):
                 opened = open_call(recorder, CALL_TRACED, recorder.site(code))
         except BaseException as error:
             check(error)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
-import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from asynctrace import clock
 from asynctrace.events import CALL_JOB, CALL_PROCESS
 from asynctrace.probes.calls import OpenCall, close_call, on_outermost_end, open_call
-from asynctrace.probes.failure import Guard
+from asynctrace.probes.failure import Guard, warn
 from asynctrace.probes.jobs import JobProbe
 from asynctrace.probes.parts import PartWriter
 from asynctrace.probes.pools import JobQueue, is_pool_worker
@@ -24,8 +23,6 @@ from asynctrace.probes.targets import code_of, innermost, site_of
 from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
 from asynctrace.recorder.places import is_user_file
-
-logger = logging.getLogger("asynctrace")
 
 ATTRIBUTE = "_asynctrace"  # of a process object, on its way to the child
 _AFTER_CALL_NS = 50_000_000  # how often at most to write after a call that nobody waits for
@@ -51,10 +48,11 @@ def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 
         child = _current = Child(config)
         recorder = _resolve(config["starter"])(config["options"], is_fork)
         child.begin(recorder, forked_ns)
-    except Exception:
+    except Exception as error:
         _current = None
         on_outermost_end(None)
-        logger.warning("this child process is not recorded", exc_info=True)
+        _end_recording(config)  # a forked child has the parent's hooks
+        warn("this child process is not recorded", error)
         return None
     return recorder  # type: ignore[no-any-return]  # what the starter promises
 
@@ -62,6 +60,13 @@ def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 
 def _resolve(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+
+
+def _end_recording(config: dict[str, Any]) -> None:
+    try:
+        _resolve(config["stopper"])()
+    except Exception as error:
+        warn("the recording of a child process did not end well", error)
 
 
 class Child:
@@ -108,10 +113,7 @@ class Child:
         on_outermost_end(None)
         if self._jobs is not None:
             self._jobs.recorder = None
-        try:
-            _resolve(self.config["stopper"])()
-        except Exception:
-            logger.warning("the recording of a child process did not end well", exc_info=True)
+        _end_recording(self.config)
 
     def _call_ended(self, recorder: Recorder, kind: int) -> None:
         writer = self._writer

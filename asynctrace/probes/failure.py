@@ -4,32 +4,59 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+import sysconfig
 from collections.abc import Callable
 from typing import Any
 
 logger = logging.getLogger("asynctrace")
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_STDLIB = sysconfig.get_path("stdlib") + os.sep
+_SITE_PACKAGES = f"{os.sep}site-packages{os.sep}"
+_MODULES = frozenset({"builtins", "asynctrace", *sys.stdlib_module_names})
+# A hook is nowhere near as deep: with fewer frames it was the program that left no room on the stack.
+_OWN_DEPTH = 40
 
 
 def is_ours(error: BaseException) -> bool:
-    """Tell whether our own code raised this: a signal's handler can raise in the middle of a hook."""
-    traceback = error.__traceback__
-    if traceback is None or not isinstance(error, Exception):
+    """Tell whether our own code raised this, or what it called of the standard library.
+
+    A signal's handler can raise in the middle of a hook, another thread can throw its exception into it, and a program
+    can be at its recursion limit there: all of that is the program's.
+    """
+    if not isinstance(error, Exception) or type(error).__module__.partition(".")[0] not in _MODULES:
         return False
-    while traceback.tb_next is not None:
+    traceback = error.__traceback__
+    depth = 0
+    while traceback is not None:
+        if not _is_trusted(traceback.tb_frame.f_code.co_filename):
+            return False
+        depth += 1
         traceback = traceback.tb_next
-    return traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE)
+    return depth > (_OWN_DEPTH if isinstance(error, RecursionError) else 0)
+
+
+def _is_trusted(file: str) -> bool:
+    if file.startswith((_PACKAGE, "<frozen ")):
+        return True
+    return file.startswith(_STDLIB) and _SITE_PACKAGES not in file
 
 
 class Guard:
     """Runs hooks; the first failure of one of them calls `stop`, once, and is logged."""
 
-    __slots__ = ("_stop", "has_failed")
+    __slots__ = ("_stop", "_tickets")
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
-        self.has_failed = False
+        # Taken by the first failure. No lock: a signal's handler and other threads can fail in the middle of this.
+        self._tickets = [True]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a hook has failed."""
+        return not self._tickets
 
     def __call__(self, hook: Callable[..., Any], *args: Any) -> Any:
         """Return what the hook returns, None when it failed."""
@@ -42,9 +69,24 @@ class Guard:
     def check(self, error: BaseException) -> None:
         """Raise what is not ours again; else stop the recording and say why."""
         if not is_ours(error):
-            raise error
-        if self.has_failed:
+            try:
+                raise error
+            finally:
+                del error  # this frame is in its traceback: the two would keep each other
+        try:
+            self._tickets.pop()
+        except IndexError:
             return
-        self.has_failed = True
-        logger.warning("a hook failed: the recording stops here, the program goes on", exc_info=error)
-        self._stop()
+        # Logging runs the program's handlers: by then nothing of it is hooked any more.
+        try:
+            self._stop()
+        finally:
+            warn("a hook failed: the recording stops here, the program goes on", error)
+
+
+def warn(text: str, error: BaseException) -> None:
+    """Log a warning with a traceback. What a handler of the program's raises at that is not for the hooked code."""
+    try:
+        logger.warning(text, exc_info=error)
+    except Exception:
+        pass

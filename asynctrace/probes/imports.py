@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, cast
 
+from asynctrace.probes.failure import Guard
 from asynctrace.probes.tracebacks import drop_our_frame
 
 
@@ -19,11 +20,13 @@ class ImportWatch:
     """Calls a function with a module as soon as it is imported: at once when it is already.
 
     Args:
-        callbacks: By the name of the module. They must not raise.
+        callbacks: By the name of the module.
+        guard: What a failure of ours is told to.
     """
 
-    def __init__(self, callbacks: dict[str, Callable[[ModuleType], None]]) -> None:
+    def __init__(self, callbacks: dict[str, Callable[[ModuleType], None]], guard: Guard) -> None:
         self._callbacks = dict(callbacks)
+        self._guard = guard
 
     def install(self) -> None:
         """Watch for what is not imported yet."""
@@ -51,13 +54,17 @@ class ImportWatch:
         if name not in self._callbacks:
             return None
         finders: list[Any] = list(sys.meta_path)
-        for finder in finders[finders.index(self) + 1 :]:
+        behind = finders[finders.index(self) + 1 :] if self in finders else []  # else: taken out meanwhile
+        for finder in behind:
             spec: ModuleSpec | None = finder.find_spec(name, path, target) if hasattr(finder, "find_spec") else None
             if spec is not None:
-                if hasattr(spec.loader, "exec_module"):
-                    spec.loader = cast("Any", _TellingLoader(spec.loader, self, name))
+                self._guard(self._watch_loading, spec, name)
                 return spec
         return None
+
+    def _watch_loading(self, spec: ModuleSpec, name: str) -> None:
+        if hasattr(spec.loader, "exec_module"):
+            spec.loader = cast("Any", _TellingLoader(spec.loader, self, name))
 
     def imported(self, name: str, module: ModuleType) -> None:
         """Tell who asked that the module is there."""
@@ -89,7 +96,7 @@ class _TellingLoader:
         except BaseException as error:
             drop_our_frame(error)
             raise
-        self._watch.imported(self._name, module)
+        self._watch._guard(self._watch.imported, self._name, module)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)

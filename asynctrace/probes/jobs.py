@@ -46,7 +46,7 @@ class JobProbe:
         self.recorder: Recorder | None = recorder
         self.guard = guard
         self._shims: list[tuple[type, Any, Any]] = []  # (class, ours, the original)
-        self._watch = ImportWatch({_PROCESS_MODULE: self._meet_process_module})
+        self._watch = ImportWatch({_PROCESS_MODULE: self._meet_process_module}, guard)
 
     def install(self) -> None:
         """Replace `submit` of the two executors of the standard library (as soon as they are imported)."""
@@ -91,11 +91,9 @@ class JobProbe:
 
         @functools.wraps(original)
         def submit(self_: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-            job = None
-            time_ns = 0
+            job, time_ns = None, 0
             if self.recorder is not None:
-                job, fn = self.guard(self._job_to_submit, self_, fn, args) or (None, fn)
-                time_ns = clock.now_ns()
+                job, fn, time_ns = self.guard(self._job_to_submit, self_, fn, args) or (None, fn, 0)
             try:
                 future = original(self_, fn, *args, **kwargs)
             except BaseException as error:
@@ -109,15 +107,15 @@ class JobProbe:
         owner.submit = submit
         self._shims.append((owner, submit, original))
 
-    def _job_to_submit(self, executor: Any, fn: Any, args: tuple[Any, ...]) -> tuple[JobCall | None, Any]:
-        """Return (the job, what to submit for it)."""
+    def _job_to_submit(self, executor: Any, fn: Any, args: tuple[Any, ...]) -> tuple[JobCall | None, Any, int]:
+        """Return (the job, what to submit for it, the time)."""
         if _kind_of(executor) is None or not callable(fn):
-            return None, fn
+            return None, fn, 0
         job = innermost_job(fn, args)
         if job is not None:  # from an event loop; perhaps in a wrapping that a subclass of the executor put around it
-            return job, fn
+            return job, fn, clock.now_ns()
         job = self._make_job(fn, args)
-        return job, fn if job is None else job
+        return job, fn if job is None else job, clock.now_ns()
 
     def _make_job(self, func: Any, args: tuple[Any, ...]) -> JobCall | None:
         recorder = self.recorder

@@ -134,8 +134,8 @@ class MonitoringProbe:
         _monitoring.set_events(self._tool_id, 0)
         for name in _EVENT_NAMES:
             _monitoring.register_callback(self._tool_id, getattr(_EVENTS, name), None)
-        _monitoring.free_tool_id(self._tool_id)
-        self._tool_id = -1
+        tool_id, self._tool_id = self._tool_id, -1
+        _monitoring.free_tool_id(tool_id)
 
 
 def _make_callbacks(
@@ -171,8 +171,9 @@ def _make_callbacks(
             if key in ids or flags & CO_ASYNC_GENERATOR or site is None:
                 table.begin(frame, awaiter, state, 0)
                 return None
+            time_ns = now_ns()
             coroutine = ids[key] = new_id()
-            append((now_ns(), state.id, COROUTINE_STARTED, coroutine, awaiter, site[0], 0))
+            append((time_ns, state.id, COROUTINE_STARTED, coroutine, awaiter, site[0], 0))
         except BaseException as error:
             guard.check(error)
         return None
@@ -215,11 +216,12 @@ def _make_callbacks(
         try:
             if not code.co_flags & CO_COROUTINES:
                 return functions.returned(code, get_frame(1), value)
+            time_ns = now_ns()
             frame = get_frame(1)
             coroutine = ids.pop(id(frame), None)
             if coroutine is None:
                 return None if is_in_scope(code) else DISABLE
-            append((now_ns(), local.state.id, COROUTINE_FINISHED, coroutine, 0, 0, RETURNED))
+            append((time_ns, local.state.id, COROUTINE_FINISHED, coroutine, 0, 0, RETURNED))
             if bare_steps:
                 table.end_bare_step(frame, local.state, RETURNED, None)
         except BaseException as error:
@@ -250,6 +252,7 @@ def _make_callbacks(
         try:
             if not code.co_flags & CO_COROUTINES:
                 return functions.unwound(code, get_frame(1), exception)
+            time_ns = now_ns()
             frame = get_frame(1)
             coroutine = ids.pop(id(frame), None)
             if coroutine is None:
@@ -261,7 +264,7 @@ def _make_callbacks(
                 outcome = CLOSED
             else:
                 site = recorder.text(type(exception).__qualname__)
-            append((now_ns(), local.state.id, COROUTINE_FINISHED, coroutine, 0, site, outcome))
+            append((time_ns, local.state.id, COROUTINE_FINISHED, coroutine, 0, site, outcome))
             if bare_steps:
                 table.end_bare_step(frame, local.state, outcome, None, site)
         except BaseException as error:

@@ -69,7 +69,7 @@ class ProcessProbe:
         self._owner_pid = 0  # of the process that made the folder
         self._noted: set[int] = set()  # the bare forks whose start is recorded
         self._shim: tuple[Any, Any, Any] | None = None  # (class, ours, the original)
-        self._watch = ImportWatch({"multiprocessing.process": self._meet_process_module})
+        self._watch = ImportWatch({"multiprocessing.process": self._meet_process_module}, guard)
         child = current_child()
         if child is not None:  # a child's children write into the same folder
             self._config["folder"] = child.folder
@@ -127,8 +127,19 @@ class ProcessProbe:
             self._config["folder"] = tempfile.mkdtemp(prefix="asynctrace-")
             self._owner_pid = os.getpid()
 
-    def start_forked(self, forked_ns: int) -> None:
+    def prepare_fork(self) -> None:
+        """Have ready what a forked child needs: its parent is about to fork."""
+        _thread.fork_ns = clock.now_ns()
+        self.open_folder()
+        if self.recorder is not None:
+            self.recorder.detach()
+
+    def start_forked(self) -> None:
         """Go on in a forked child."""
+        process, _thread.process = _thread.process, None
+        if process is not None:
+            vars(process).pop(ATTRIBUTE, None)
+        forked_ns = _thread.fork_ns if process is None else 0
         self.recorder = start_child(self._config, is_fork=True, forked_ns=forked_ns)
 
     def _meet_process_module(self, module: ModuleType) -> None:
@@ -140,9 +151,9 @@ class ProcessProbe:
         @functools.wraps(original)
         def start(self_: Any) -> None:
             recorder = self.recorder
-            time_ns = clock.now_ns()
+            time_ns = 0
             if recorder is not None:
-                self._guard(self._board, self_)
+                time_ns = self._guard(self._board, self_)
             try:
                 original(self_)
             except BaseException as error:
@@ -151,16 +162,20 @@ class ProcessProbe:
             finally:
                 _thread.process = None
                 vars(self_).pop(ATTRIBUTE, None)
-            if recorder is not None:
+            if recorder is not None and time_ns:
                 self._guard(self._note_started, recorder, time_ns, self_)
 
         owner.start = start
         self._shim = owner, start, original
 
-    def _board(self, process: Any) -> None:
+    def _board(self, process: Any) -> int:
+        """Have the child's recording begin with the child; return the time."""
+        time_ns = clock.now_ns()
         self.open_folder()
+        passenger = _Passenger(self._config)
+        vars(process)[ATTRIBUTE] = passenger
         _thread.process = process
-        vars(process)[ATTRIBUTE] = _Passenger(self._config)
+        return time_ns
 
     def _note_started(self, recorder: Recorder, time_ns: int, process: Any) -> None:
         state = recorder.local.state
@@ -180,15 +195,11 @@ class _Passenger:
 def _before_fork() -> None:
     probe = _active
     if probe is not None and probe.recorder is not None:
-        _thread.fork_ns = clock.now_ns()
-        probe._guard(probe.open_folder)
+        probe._guard(probe.prepare_fork)
 
 
 def _after_fork_in_child() -> None:
     probe = _active
     if probe is None or probe.recorder is None:
         return
-    process, _thread.process = _thread.process, None
-    if process is not None:
-        vars(process).pop(ATTRIBUTE, None)
-    probe.start_forked(_thread.fork_ns if process is None else 0)
+    probe._guard(probe.start_forked)

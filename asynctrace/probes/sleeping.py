@@ -84,9 +84,12 @@ class _Sleep:
             raise
         finally:
             if subject:
-                recorder.append(  # type: ignore[union-attr]
-                    (clock.now_ns(), state.id, BLOCKING_FINISHED, subject, 0, 0, 0)  # type: ignore[union-attr]
-                )
+                try:
+                    recorder.append(  # type: ignore[union-attr]
+                        (clock.now_ns(), state.id, BLOCKING_FINISHED, subject, 0, 0, 0)  # type: ignore[union-attr]
+                    )
+                except BaseException as error:
+                    probe.guard.check(error)
 
     @property  # type: ignore[misc]  # typeshed lets it be assigned to
     def __class__(self) -> Any:

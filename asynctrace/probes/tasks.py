@@ -6,6 +6,7 @@ a weak reference to its task: an entry is found by address and is dropped when i
 
 from __future__ import annotations
 
+import functools
 import weakref
 from asyncio import futures as _futures
 from asyncio import tasks as _tasks
@@ -25,6 +26,7 @@ from asynctrace.events import (
     TASK_CREATED,
     YIELDED,
 )
+from asynctrace.probes.failure import Guard
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
 
@@ -82,8 +84,9 @@ class TaskEntry:
 class TaskTable:
     """The tasks of one recorder's process, and the futures that stand for an executor's jobs."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, guard: Guard | None = None) -> None:
         self.recorder = recorder
+        self.guard = guard or Guard(lambda: None)
         self._entries: dict[int, TaskEntry] = {}
         self._job_futures: dict[int, tuple[int, weakref.ref[Any]]] = {}
         self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
@@ -181,7 +184,8 @@ class TaskTable:
         """Remember that awaiting this future is waiting for that job."""
         address = id(future)
         futures = self._job_futures
-        futures[address] = job, weakref.ref(future, lambda _: futures.pop(address, None))
+        # pop(address, the weak reference): not even a function of ours runs when the future is gone.
+        futures[address] = job, weakref.ref(future, functools.partial(futures.pop, address))
 
     def awaited(self, future: Any) -> tuple[int, int]:
         """Return what a `_fut_waiter` is: (id of the task or job or 0, site of its type's name or 0)."""
@@ -209,8 +213,11 @@ class TaskTable:
 
 
 def _collected(ref: _TaskRef) -> None:
+    ref.entry.table.guard(_note_collected, ref.entry)
+
+
+def _note_collected(entry: TaskEntry) -> None:
     """A task that was pending is gone: it ends closed, perhaps inside another task's step."""
-    entry = ref.entry
     table = entry.table
     if table._entries.get(entry.address) is entry:
         del table._entries[entry.address]

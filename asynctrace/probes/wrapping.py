@@ -39,25 +39,28 @@ _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
 
 
+Check = Callable[[BaseException], object]
+
+
 class _Watch:
     """What a stand-in knows of its coroutine, and how it notes the steps."""
 
-    __slots__ = ("code", "earlier", "flags", "has_ended", "id", "recorder")
+    __slots__ = ("check", "code", "earlier", "flags", "has_ended", "id", "recorder")
 
-    def __init__(self, recorder: Recorder, code: Any, flags: int) -> None:
+    def __init__(self, recorder: Recorder, code: Any, flags: int, check: Check) -> None:
         self.recorder = recorder
+        self.check = check  # what a failure of ours is told to
         self.code = code
         self.flags = flags
         self.id = 0
         self.earlier = 0
         self.has_ended = False
 
-    def is_recorded(self) -> bool:
-        """Tell whether the recording in which the stand-in was made still runs."""
-        return self.recorder.is_open and not self.has_ended
-
-    def enter(self, flags: int) -> None:
+    def enter(self, flags: int) -> bool:
+        """Note that the coroutine begins or goes on; return whether its recording still runs, and wants it."""
         recorder = self.recorder
+        if not recorder.is_open or self.has_ended:
+            return False
         state = recorder.local.state
         time_ns = now_ns()
         self.earlier = state.coroutine
@@ -67,8 +70,9 @@ class _Watch:
             event = (time_ns, state.id, COROUTINE_STARTED, self.id, self.earlier, site, self.flags | flags)
         else:
             event = (time_ns, state.id, COROUTINE_RESUMED, self.id, 0, 0, flags)
-        state.coroutine = self.id
         recorder.append(event)
+        state.coroutine = self.id
+        return True
 
     def suspend(self, frame: Any, flags: int = 0) -> None:
         recorder = self.recorder
@@ -93,9 +97,19 @@ class _Watch:
 
     def gone(self) -> None:
         """Note that the coroutine was dropped while it was suspended."""
-        if self.id and self.is_recorded():
-            self.earlier = self.recorder.local.state.coroutine
-            self.finish(GeneratorExit())
+        try:
+            if self.id and self.recorder.is_open and not self.has_ended:
+                self.earlier = self.recorder.local.state.coroutine
+                self.finish(GeneratorExit())
+        except BaseException as error:
+            self.check(error)
+
+
+def _finish(watch: _Watch, error: BaseException | None) -> None:
+    try:
+        watch.finish(error)
+    except BaseException as failure:
+        watch.check(failure)
 
 
 class TracedCoroutine:
@@ -103,9 +117,9 @@ class TracedCoroutine:
 
     __slots__ = ("__weakref__", "_coroutine", "_watch")
 
-    def __init__(self, coroutine: Any, recorder: Recorder) -> None:
+    def __init__(self, coroutine: Any, watch: _Watch) -> None:
         self._coroutine = coroutine
-        self._watch = _Watch(recorder, coroutine.cr_code, 0)
+        self._watch = watch
 
     def send(self, value: Any) -> Any:
         try:
@@ -123,17 +137,21 @@ class TracedCoroutine:
 
     def close(self) -> None:
         watch = self._watch
-        if not watch.id or self._coroutine.cr_running or not watch.is_recorded():
-            self._coroutine.close()
-            return
-        watch.enter(THROWN)
+        is_noted = False
+        if watch.id and not self._coroutine.cr_running:
+            try:
+                is_noted = watch.enter(THROWN)
+            except BaseException as error:
+                watch.check(error)
         try:
             self._coroutine.close()
         except BaseException as error:
-            watch.finish(error)
+            if is_noted:
+                _finish(watch, error)
             drop_our_frame(error, 1)
             raise
-        watch.finish(GeneratorExit())
+        if is_noted:
+            _finish(watch, GeneratorExit())
 
     def __del__(self) -> None:
         self._watch.gone()  # dropped at an await: what it stands for is closed next
@@ -141,18 +159,26 @@ class TracedCoroutine:
     def _step(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
         coroutine, watch = self._coroutine, self._watch
         frame = coroutine.cr_frame
-        if frame is None or coroutine.cr_running or not watch.is_recorded():
-            return step(*args)  # refused by the coroutine itself, or not recorded
-        watch.enter(flags)
+        is_noted = False
+        if frame is not None and not coroutine.cr_running:  # else the coroutine itself refuses
+            try:
+                is_noted = watch.enter(flags)
+            except BaseException as error:
+                watch.check(error)
+        if not is_noted:
+            return step(*args)
         try:
             value = step(*args)
         except StopIteration:
-            watch.finish(None)
+            _finish(watch, None)
             raise
         except BaseException as error:
-            watch.finish(error)
+            _finish(watch, error)
             raise
-        watch.suspend(frame)
+        try:
+            watch.suspend(frame)
+        except BaseException as error:
+            watch.check(error)
         return value
 
     def __await__(self) -> TracedCoroutine:
@@ -190,6 +216,15 @@ class _GeneratorRef(weakref.ref[Any]):
 _open_generators: set[_GeneratorRef] = set()
 
 
+def _watch_generator(generator: Any, recorder: Recorder, check: Check) -> _Watch:
+    watch = _Watch(recorder, generator.ag_code, ASYNC_GENERATOR, check)
+    # asyncio closes a generator that is dropped half way behind the back of its stand-in.
+    ref = _GeneratorRef(generator, _generator_gone)
+    ref.watch = watch
+    _open_generators.add(ref)
+    return watch
+
+
 def _generator_gone(ref: _GeneratorRef) -> None:
     _open_generators.discard(ref)
     ref.watch.gone()
@@ -200,12 +235,9 @@ class TracedAsyncGenerator:
 
     __slots__ = ("__weakref__", "_generator", "_watch")
 
-    def __init__(self, generator: Any, recorder: Recorder) -> None:
+    def __init__(self, generator: Any, watch: _Watch) -> None:
         self._generator = generator
-        # asyncio closes a generator that is dropped half way behind the back of this stand-in.
-        ref = _GeneratorRef(generator, _generator_gone)
-        _open_generators.add(ref)
-        self._watch = ref.watch = _Watch(recorder, generator.ag_code, ASYNC_GENERATOR)
+        self._watch = watch
 
     def __aiter__(self) -> TracedAsyncGenerator:
         return self
@@ -265,24 +297,35 @@ class _TracedGeneratorStep:
 
     def _run(self, step: Callable[..., Any], args: tuple[Any, ...], flags: int) -> Any:
         generator, watch = self._owner._generator, self._owner._watch
-        if generator.ag_frame is None or (generator.ag_running and not watch.id) or not watch.is_recorded():
+        is_noted = False
+        if generator.ag_frame is not None and (watch.id or not generator.ag_running):
+            try:
+                is_noted = watch.enter(flags | NOT_STARTED if self._kind and not watch.id else flags)
+            except BaseException as error:
+                watch.check(error)
+        if not is_noted:
             return step(*args)
-        if self._kind and not watch.id:
-            flags |= NOT_STARTED
-        watch.enter(flags)
         try:
             value = step(*args)
         except BaseException as error:
-            frame = generator.ag_frame
-            if frame is not None:
-                watch.suspend(frame, YIELDED)  # a value: StopIteration carries it to the consumer
-            else:
-                ended = isinstance(error, StopIteration | StopAsyncIteration)
-                as_closed = GeneratorExit() if self._kind == CLOSED else None
-                watch.finish(as_closed if ended else error)
+            try:
+                self._note_end(generator.ag_frame, watch, error)
+            except BaseException as failure:
+                watch.check(failure)
             raise
-        watch.suspend(generator.ag_frame)
+        try:
+            watch.suspend(generator.ag_frame)
+        except BaseException as error:
+            watch.check(error)
         return value
+
+    def _note_end(self, frame: Any, watch: _Watch, error: BaseException) -> None:
+        if frame is not None:
+            watch.suspend(frame, YIELDED)  # a value: StopIteration carries it to the consumer
+        elif not isinstance(error, StopIteration | StopAsyncIteration):
+            watch.finish(error)
+        else:
+            watch.finish(GeneratorExit() if self._kind == CLOSED else None)
 
     def __await__(self) -> _TracedGeneratorStep:
         return self
@@ -305,19 +348,27 @@ def _flags_of_throw(thrown: Any) -> int:
     return THROWN if isinstance(thrown, asyncio.CancelledError) or thrown is asyncio.CancelledError else 0
 
 
-def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None]) -> Any:
-    """Return a function that gives stand-ins while a recording runs, and plain coroutines else."""
+def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None], check: Check) -> Any:
+    """Return a function that gives stand-ins while a recording runs, and plain coroutines else.
+
+    `check` is what a failure of ours is told to, such as `Guard.check` of the recording.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: Any, **keywords: Any) -> Any:
         made = function(*args, **keywords)
-        recorder = get_recorder()
-        if recorder is None:
-            return made
-        kind = type(made)
-        if kind is CoroutineType:
-            return TracedCoroutine(made, recorder)
-        return TracedAsyncGenerator(made, recorder) if kind is AsyncGeneratorType else made
+        try:
+            recorder = get_recorder()
+            if recorder is None:
+                return made
+            kind = type(made)
+            if kind is CoroutineType:
+                return TracedCoroutine(made, _Watch(recorder, made.cr_code, 0, check))
+            if kind is AsyncGeneratorType:
+                return TracedAsyncGenerator(made, _watch_generator(made, recorder, check))
+        except BaseException as error:
+            check(error)
+        return made
 
     # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
     # coroutine: the RETURN_GENERATOR instruction does.

@@ -4,6 +4,7 @@ import traceback
 
 import pytest
 
+from asynctrace.probes.failure import Guard
 from asynctrace.probes.imports import ImportWatch
 
 
@@ -30,7 +31,7 @@ def watch():
     watches = []
 
     def make(callbacks):
-        watches.append(ImportWatch(callbacks))
+        watches.append(ImportWatch(callbacks, Guard(lambda: None)))
         watches[-1].install()
         return watches[-1]
 
