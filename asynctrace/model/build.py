@@ -24,8 +24,10 @@ class _PartReader:
         self.threads: dict[int, Thread] = {}
         self.loops: dict[int, Loop] = {}
         self.marks: list[Mark] = []
+        # Where the oldest events were dropped: when what is kept begins, and how many they were.
+        self.kept_from_ns, self.dropped = _dropped_before(part)
         self.lost = 0
-        self.children: dict[int, int] = {}  # pid -> when its parent began to start it
+        self.children: dict[int, int | None] = {}  # pid -> when its parent began to start it, None: before the part
         self.coroutines = CoroutineReader(part)
         self.tasks = TaskReader(part, self.coroutines, self.loops.get, self.thread, jobs)
         self.calls = CallReader(part, self.thread, self.tasks.get, self.tasks.blocked, jobs)
@@ -80,8 +82,9 @@ class _PartReader:
             elif kind == ev.COROUTINE_STARTED:
                 task, running = self._running(thread)
                 described = coroutines.started(time_ns, subject, other, site, flags, task, running)
-                coroutines.coroutines[-1].task = tasks.get(task)
-                tasks.name_by(task, described)
+                if described is not None:
+                    coroutines.coroutines[-1].task = tasks.get(task)
+                    tasks.name_by(task, described)
             elif kind == ev.COROUTINE_SUSPENDED:
                 coroutines.suspended(time_ns, subject, site, flags, self._running(thread)[1])
             elif kind == ev.COROUTINE_RESUMED:
@@ -109,14 +112,17 @@ class _PartReader:
             self._idle_since[subject] = time_ns
         elif kind == ev.LOOP_IDLE_FINISHED:
             since = self._idle_since.pop(subject, None)
-            if since is not None:
+            if since is not None and since < time_ns:
                 self._idle.setdefault(subject, []).append((since, time_ns))
         elif kind == ev.LOOP_SEEN:
-            self.loops[subject] = Loop(subject, self._text(site), None)
+            # In a base its thread is known; else it may be another than that on which the loop will run.
+            known = self.thread(thread) if flags & ev.SEEN_LATE else None
+            self.loops.setdefault(subject, Loop(subject, self._text(site), known))
         elif kind == ev.CALLBACK_RAN:
             described = self.part.sites.get(site)
             if described is not None:
-                callback = Callback(described.name, described.file, described.line, time_ns - other, time_ns)
+                start_ns = min(time_ns, max(time_ns - other, self.part.start_ns))
+                callback = Callback(described.name, described.file, described.line, start_ns, time_ns)
                 self._callbacks.setdefault(subject, []).append(callback)
         elif kind == ev.JOB_SUBMITTED:
             self.calls.submitted(time_ns, subject, other, site, flags)
@@ -125,7 +131,7 @@ class _PartReader:
         elif kind == ev.BLOCKING_FINISHED:
             self.calls.blocking_finished(time_ns, thread, subject)
         elif kind == ev.PROCESS_STARTED:
-            self.children[other] = time_ns
+            self.children[other] = None if flags & ev.SEEN_LATE else time_ns
         elif kind == ev.FUNCTION_DROPPED:
             self.calls.drop(site)
         elif kind == ev.MARK:
@@ -156,12 +162,12 @@ def build_trace(
     Returns:
         The trace; ids are numbered from 1 in order of time.
     """
-    start_ns, end_ns = window or (
-        min((part.start_ns for part in parts[:1]), default=0),
-        max((part.end_ns for part in parts[:1]), default=0),
-    )
+    whole = (parts[0].start_ns, parts[0].end_ns) if parts else (0, 0)
+    start_ns, end_ns = window or whole
     jobs: dict[int, Job] = {}
     readers: list[_PartReader] = []
+    kept_from_ns, _ = _dropped_before(parts[0]) if parts else (0, 0)
+    start_ns = min(max(start_ns, kept_from_ns), end_ns)
     all_notes = list(notes)
     for index, part in enumerate(parts):
         process = Process(
@@ -177,15 +183,22 @@ def build_trace(
         )
         reader = _PartReader(part, process, jobs)
         readers.append(reader)
-        all_notes.extend(reader.read(min(part.end_ns, end_ns)))
+        read_notes = reader.read(min(part.end_ns, end_ns))
+        if reader.kept_from_ns < start_ns:  # the window begins later than what is kept: nothing of it was dropped
+            reader.lost, reader.dropped = reader.lost - reader.dropped, 0
+        if reader.dropped:
+            all_notes.append(_note_on_dropped(reader))
+        all_notes.extend(read_notes)
     starts = {pid: (time_ns, reader.process) for reader in readers for pid, time_ns in reader.children.items()}
     for reader in readers:
         process = reader.process
         if process.pid in starts:
             # Who started it: to the system its parent can be a fork server.
-            process.started_ns, starter = starts[process.pid]
+            started_ns, starter = starts[process.pid]
             process.parent_pid = starter.pid
-        process.started_ns = min(process.started_ns, end_ns)
+            if started_ns is not None:
+                process.started_ns = started_ns
+        process.started_ns = min(process.started_ns, process.finished_ns)
         for call, id in reader.calls.job_links():
             _link(call, jobs.get(id))
     trace = Trace(
@@ -198,6 +211,7 @@ def build_trace(
         processes=tuple(reader.process for reader in readers),
         marks=tuple(sorted((mark for reader in readers for mark in reader.marks), key=lambda mark: mark.time_ns)),
         lost=sum(reader.lost for reader in readers),
+        dropped=sum(reader.dropped for reader in readers),
         notes=tuple(all_notes),
         start_ns=start_ns,
         end_ns=end_ns,
@@ -210,18 +224,43 @@ def build_trace(
     for reader in readers:
         for task in reader.tasks.tasks:
             task.coroutine = reader.coroutines.first_roots.get(task.id)
-    if window is not None:
+    if (start_ns, end_ns) != whole or any(part.events and part.events[0][0] < start_ns for part in parts):
         clip(trace, start_ns, end_ns)
     _number(trace)
     return trace
 
 
-def _created_ns(task: Task) -> int:
-    return task.created_ns
+def _dropped_before(part: Part) -> tuple[int, int]:
+    """Return when the events that are kept begin, and how many earlier ones were dropped: a part's LOST at its head."""
+    if not part.events or part.events[0][2] != ev.LOST:
+        return 0, 0
+    time_ns, _, _, _, count, _, _ = part.events[0]
+    return time_ns, count
 
 
-def _started_ns(item: Coroutine | Call) -> int:
-    return item.started_ns
+def _note_on_dropped(reader: _PartReader) -> str:
+    process = reader.process
+    duration = _duration_text(max(0, process.finished_ns - reader.kept_from_ns))
+    who, last = ("", "the last") if process.is_main else (f"process {process.pid} ({process.name}): ", "its last")
+    return f"{who}showing {last} {duration}; {reader.dropped:,} earlier events were dropped"
+
+
+def _duration_text(duration_ns: int) -> str:
+    seconds = duration_ns / 1e9
+    if seconds >= 0.1:
+        return f"{seconds:,.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    return f"{seconds * 1e3:.3g} ms"
+
+
+# At one time, such as that where what is kept begins, in order of their ids: those of a process ascend.
+
+
+def _created_ns(task: Task) -> tuple[int, int]:
+    return task.created_ns, task.id
+
+
+def _started_ns(item: Coroutine | Call) -> tuple[int, int]:
+    return item.started_ns, item.id
 
 
 def _ordered(items: Iterable, key) -> tuple:  # type: ignore[no-untyped-def, type-arg]  # of whatever it is given

@@ -10,6 +10,7 @@ from asynctrace.events import (
     JOB_THREAD,
     OUTCOME_MASK,
     OUTCOME_NAMES,
+    SEEN_LATE,
     Part,
     Site,
 )
@@ -38,14 +39,17 @@ class CallReader:
         self._jobs = jobs
         self._open: dict[int, Call] = {}
         self._stacks: dict[int, list[Call]] = {}
-        self._blockings: dict[int, list[Blocking]] = {}
+        self._places: dict[Call, tuple[list[Call], int]] = {}  # the stack that a call is on, and where
+        self._blockings: dict[Call, list[Blocking]] = {}
         self._blocked_since: dict[tuple[int, int], tuple[int, int, int, int]] = {}
         self._dropped: set[int] = set()
-        self._sites: dict[int, int] = {}
+        self._sites: dict[Call, int] = {}
         self._job_of_call: list[tuple[Call, int]] = []
         self.calls: list[Call] = []
 
     def started(self, time_ns: int, thread: int, id: int, job: int, site: int, flags: int, task: int) -> None:
+        if id in self._open or flags & 7 >= len(_CALL_KINDS):
+            return  # of a damaged file
         described = self._part.sites.get(site, _NO_SITE)
         stack = self._stacks.setdefault(thread, [])
         call = Call(
@@ -63,28 +67,44 @@ class CallReader:
             started_ns=time_ns,
             finished_ns=None,
             outcome="unfinished",
+            is_clipped=bool(flags & SEEN_LATE),
         )
+        self._places[call] = stack, len(stack)
         stack.append(call)
         self._open[id] = call
         if flags & 7 == CALL_FUNCTION:
-            self._sites[id] = site
+            self._sites[call] = site
         if job:
             self._job_of_call.append((call, job))
         self.calls.append(call)
 
     def finished(self, time_ns: int, thread: int, id: int, cpu_ns: int, site: int, flags: int) -> None:
+        outcome = flags & OUTCOME_MASK
+        if outcome not in OUTCOME_NAMES:
+            return  # of a damaged file
+        if flags & SEEN_LATE:
+            self._job_ended_before(time_ns, id, site, flags)
+            return
         call = self._open.pop(id, None)
         if call is None:
             return
-        stack = self._stacks.get(thread, [])
-        if call in stack:
-            del stack[stack.index(call) :]
+        stack, place = self._places.pop(call)
+        if stack[place : place + 1] == [call]:
+            del stack[place:]
         call.finished_ns = call.end_ns = time_ns
         call.cpu_ns = cpu_ns
-        outcome = flags & OUTCOME_MASK
         call.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
         if outcome == 2 and site in self._part.sites:
             call.error = self._part.sites[site].name
+
+    def _job_ended_before(self, time_ns: int, id: int, site: int, flags: int) -> None:
+        """A job that a task still waits for: its call was over where what is kept of the recording begins."""
+        job = self._jobs.get(id)
+        if job is not None:
+            outcome = flags & OUTCOME_MASK
+            job.finished_ns = time_ns
+            job.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
+            job.error = self._part.sites[site].name if outcome == 2 and site in self._part.sites else None
 
     def submitted(self, time_ns: int, id: int, task: int, site: int, flags: int) -> None:
         self._jobs[id] = Job(
@@ -107,6 +127,11 @@ class CallReader:
 
     def _add_blocking(self, thread: int, id: int, begun: tuple[int, int, int, int], end_ns: int) -> None:
         since, code, primitive, offset = begun
+        if since == end_ns == self._part.start_ns:
+            return  # it was over where what is kept of the recording begins
+        call = self._open.get(id)
+        if call is not None:
+            since = max(since, call.started_ns)
         expression = self._part.expressions.get((code, offset))
         site = self._part.sites.get(code)
         blocking = Blocking(
@@ -117,11 +142,10 @@ class CallReader:
             file=site.file if site is not None else None,
             line=expression.line if expression is not None else None,
         )
-        call = self._open.get(id)
         if call is None:
             self._blocked_task(id, blocking)
             return
-        self._blockings.setdefault(id, []).append(blocking)
+        self._blockings.setdefault(call, []).append(blocking)
         if call.task is not None:
             self._blocked_task(call.task.id, blocking)
 
@@ -136,19 +160,18 @@ class CallReader:
         for call in self._open.values():
             call.end_ns = end_ns
         for call in self.calls:
-            call.blockings = tuple(self._blockings.get(call.id, ()))
+            call.blockings = tuple(self._blockings.get(call, ()))
         if not self._dropped:
             return []
-        gone = {call for call in self.calls if self._sites.get(call.id) in self._dropped}
-        for call in gone:
-            around = call.parent
-            while around in gone and around is not None:
-                around = around.parent
-            if around is not None:  # the blocking was real, and inside the call that stays
-                around.blockings = tuple(sorted((*around.blockings, *call.blockings), key=lambda each: each.start_ns))
-        for call in self.calls:
+        gone = {call for call in self.calls if self._sites.get(call) in self._dropped}
+        inside: dict[Call, list[Blocking]] = {}
+        for call in self.calls:  # what a call ran in comes before it
             while call.parent in gone and call.parent is not None:
                 call.parent = call.parent.parent
+            if call in gone and call.parent is not None and call.blockings:
+                inside.setdefault(call.parent, []).extend(call.blockings)
+        for call, blockings in inside.items():  # the blocking was real, and inside the call that stays
+            call.blockings = tuple(sorted((*call.blockings, *blockings), key=lambda each: each.start_ns))
         self.calls = [call for call in self.calls if call not in gone]
         names = sorted(self._part.sites[site].name for site in self._dropped if site in self._part.sites)
         return [f"{name} was called over 1,000 times: its calls are left out" for name in names]

@@ -65,7 +65,10 @@ class CoroutineReader:
 
     def started(
         self, time_ns: int, id: int, awaiter: int, site: int, flags: int, task: int, running: list[int]
-    ) -> Site:
+    ) -> Site | None:
+        """Note a coroutine; return its code, or None for one that began before: the event is a damaged file's."""
+        if id in self._lives:
+            return None
         described = self._part.sites.get(site, _NO_SITE)
         parent = self._lives.get(awaiter)
         coroutine = Coroutine(
@@ -102,11 +105,11 @@ class CoroutineReader:
         life.since, life.offset, life.yields = time_ns, offset, bool(flags & YIELDED)
         life.is_passed = False
         if not life.yields:
-            awaiter = life.parent
-            while awaiter is not None:
+            inner, awaiter = life, life.parent
+            while awaiter is not None and awaiter.awaits is inner:
                 if awaiter.is_passed:
                     awaiter.is_passed, awaiter.since = False, time_ns
-                awaiter = awaiter.parent
+                inner, awaiter = awaiter, awaiter.parent
         if life.yields and life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None  # a value for its consumer, who goes on
         _leave(running, id)
@@ -118,9 +121,12 @@ class CoroutineReader:
         if life.coroutine.is_generator and life.yields:
             # Whoever asks for the next value awaits it now: perhaps another coroutine, of another task.
             life.task = task
-            life.parent = self._lives.get(running[-1]) if running else None
-            if life.parent is not None:
-                life.parent.awaits = life
+            parent = self._lives.get(running[-1]) if running else None
+            if parent is not None and _awaits(life, parent):
+                parent = None  # only a damaged file has who awaits whom go round in a ring
+            life.parent = parent
+            if parent is not None:
+                parent.awaits = life
         self._close_suspension(life, time_ns)
         life.is_passed = False
         if flags & THROWN:
@@ -134,9 +140,10 @@ class CoroutineReader:
 
     def finished(self, time_ns: int, id: int, site: int, flags: int, running: list[int]) -> None:
         life = self._lives.get(id)
-        if life is None:
+        outcome = flags & OUTCOME_MASK
+        if life is None or outcome not in OUTCOME_NAMES:
             return
-        self._end(life, time_ns, flags & OUTCOME_MASK, site)
+        self._end(life, time_ns, outcome, site)
         _leave(running, id)
 
     def task_ended(self, time_ns: int, task: int) -> None:
@@ -146,10 +153,17 @@ class CoroutineReader:
             self._end(life, time_ns, CLOSED)
 
     def _end(self, life: _Life, time_ns: int, outcome: int, site: int = 0) -> None:
+        left: list[_Life] = []
         inner = life.awaits
-        if inner is not None and inner.coroutine.finished_ns is None and not inner.coroutine.is_generator:
+        while inner is not None and inner.coroutine.finished_ns is None and not inner.coroutine.is_generator:
+            left.append(inner)
+            inner = inner.awaits
+        for inner in reversed(left):
             # It stood at its first await with nothing to clean up: then CPython closes it without an event.
-            self._end(inner, time_ns, CLOSED)
+            self._end_one(inner, time_ns, CLOSED)
+        self._end_one(life, time_ns, outcome, site)
+
+    def _end_one(self, life: _Life, time_ns: int, outcome: int, site: int = 0) -> None:
         self._close_suspension(life, time_ns)
         coroutine = life.coroutine
         coroutine.finished_ns = coroutine.end_ns = time_ns
@@ -159,10 +173,13 @@ class CoroutineReader:
         coroutine.suspensions = tuple(life.suspensions)
         if life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None
-        del self._lives[coroutine.id]
+        self._lives.pop(coroutine.id, None)
 
     def _close_suspension(self, life: _Life, end_ns: int) -> None:
         if life.since is None:
+            return
+        if life.coroutine.is_clipped and life.since == end_ns == life.coroutine.started_ns:
+            life.since = None  # it was over where what is known of the coroutine begins
             return
         expression = self._part.expressions.get((life.site, life.offset))
         life.suspensions.append(
@@ -193,6 +210,14 @@ class CoroutineReader:
             self._close_suspension(life, end_ns)
             life.coroutine.suspensions = tuple(life.suspensions)
             life.coroutine.end_ns = end_ns
+
+
+def _awaits(life: _Life, other: _Life) -> bool:
+    """Return whether `life` is `other`, or awaits it directly or through others."""
+    inner: _Life | None = life
+    while inner is not None and inner is not other:
+        inner = inner.awaits
+    return inner is other
 
 
 def _leave(running: list[int], id: int) -> None:

@@ -8,6 +8,7 @@ from asynctrace.events import (
     CAUSE_NAMES,
     CAUSE_TASK,
     CAUSE_THREAD,
+    CLOSED,
     EAGER,
     OUTCOME_MASK,
     OUTCOME_NAMES,
@@ -86,6 +87,8 @@ class TaskReader:
         return life.task if life is not None else None
 
     def created(self, time_ns: int, id: int, creator: int, site: int, flags: int) -> None:
+        if id in self._lives:
+            return  # of a damaged file, like other events here that cannot be
         root = self._part.sites.get(site, _NO_SITE)
         task = Task(
             id=id,
@@ -120,7 +123,7 @@ class TaskReader:
         elif life.kind == "ready":
             if life.cause is None:
                 life.cause = cause
-        else:
+        elif life.task.finished_ns is None:
             self._close(life, time_ns, cause)
             life.kind, life.since, life.cause = "ready", time_ns, cause
 
@@ -128,16 +131,14 @@ class TaskReader:
         kind = flags & _CAUSE_MASK
         code = self._part.sites[site].name if site in self._part.sites else None
         if kind == CAUSE_TASK:
-            task = self.get(other)
-            # A task that is not known is no fact to show.
-            return Cause("task", task=task) if task is not None else Cause("unknown")
+            return Cause("task", task=self.get(other))  # None: it has ended before what is kept of the recording
         if kind == CAUSE_THREAD:
             return Cause("thread", thread=self._thread_of(other))
-        return Cause(CAUSE_NAMES[kind], code=code)  # type: ignore[arg-type]  # the table holds the literals
+        return Cause(CAUSE_NAMES.get(kind, "unknown"), code=code)  # type: ignore[arg-type]  # the table holds the literals
 
     def step_started(self, time_ns: int, id: int, loop: int, flags: int) -> None:
         life = self._lives.get(id)
-        if life is None:
+        if life is None or life.task.finished_ns is not None:
             return
         self._close(life, time_ns, None)
         if life.task.loop is None:
@@ -155,12 +156,12 @@ class TaskReader:
 
     def step_finished(self, time_ns: int, id: int, awaited: int, site: int, flags: int) -> None:
         life = self._lives.get(id)
-        if life is None:
+        outcome = flags & OUTCOME_MASK
+        if life is None or life.task.finished_ns is not None or outcome > CLOSED:
             return
-        if flags & SEEN_LATE:
+        if flags & SEEN_LATE and life.since == time_ns:
             life.kind = None  # no step: it says what the task was waiting for when the recording came
         self._close(life, time_ns, None)
-        outcome = flags & OUTCOME_MASK
         if outcome != SUSPENDED:
             task = life.task
             life.kind = None
@@ -221,8 +222,8 @@ class TaskReader:
     def _close(self, life: _Life, time_ns: int, cause: Cause | None) -> None:
         """End the present state; `cause` is what ended it, when it is a wait."""
         kind = life.kind
-        if kind is None:
-            return
+        if kind is None or (life.task.is_clipped and life.since == time_ns == life.task.created_ns):
+            return  # it was over where what is known of the task begins
         wait = self._wait(life, cause) if kind == "waiting" else None
         life.states.append(State(kind, life.since, time_ns, wait=wait, cause=life.cause if kind == "ready" else None))
 

@@ -187,7 +187,8 @@ class Coroutine:
 class Call:
     """One run of a plain function: decorated, a script's own, a thread's or process's target, or a job's function.
 
-    `task` is set when it ran inside a step; `parent` is the call, on the same thread, that it ran in.
+    `task` is set when it ran inside a step; `parent` is the call, on the same thread, that it ran in. `is_clipped`: it
+    ran before the recording (or its window) began; `cpu_ns` is that of the whole call all the same.
     """
 
     id: int
@@ -208,6 +209,7 @@ class Call:
     cpu_ns: int = 0
     blockings: tuple[Blocking, ...] = ()
     end_ns: int = 0
+    is_clipped: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -259,6 +261,7 @@ class Trace:
     cpu_ns: int
     sees_coroutines: bool
     source: str = ""  # where it was loaded from or what was run; for titles
+    dropped: int = 0  # of those lost: older than what is kept, as a note says
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     def save(self, path: str | PathLike[str]) -> None:

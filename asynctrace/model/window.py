@@ -12,6 +12,10 @@ def clip(trace: Trace, start_ns: int, end_ns: int) -> None:
     tasks = [task for task in trace.tasks if task.end_ns >= start_ns and task.created_ns <= end_ns]
     coroutines = [each for each in trace.coroutines if each.end_ns >= start_ns and each.started_ns <= end_ns]
     calls = [call for call in trace.calls if call.end_ns >= start_ns and call.started_ns <= end_ns]
+    # A task can still wait for a job whose call is over.
+    awaited = {
+        state.wait.job for task in tasks for state in task.states if state.wait is not None and state.end_ns >= start_ns
+    }
     for task in tasks:
         _clip_task(task, start_ns)
     for coroutine in coroutines:
@@ -48,8 +52,12 @@ def clip(trace: Trace, start_ns: int, end_ns: int) -> None:
     trace.jobs = tuple(
         job
         for job in trace.jobs
-        if job.submitted_ns <= end_ns and (job.finished_ns is None or job.finished_ns >= start_ns)
+        if job.submitted_ns <= end_ns and (job.finished_ns is None or job.finished_ns >= start_ns or job in awaited)
     )
+    for job in trace.jobs:
+        job.submitted_ns = max(job.submitted_ns, start_ns)
+        if job.finished_ns is not None:
+            job.finished_ns = max(job.finished_ns, start_ns)
     trace.marks = tuple(mark for mark in trace.marks if start_ns <= mark.time_ns <= end_ns)
     for loop in trace.loops:
         loop.idle = tuple((max(begin, start_ns), end) for begin, end in loop.idle if end > start_ns)
@@ -86,6 +94,7 @@ def _clip_call(call: Call, start_ns: int) -> None:
     if call.started_ns >= start_ns:
         return
     call.started_ns = start_ns
+    call.is_clipped = True
     call.blockings = tuple(
         replace(each, start_ns=max(each.start_ns, start_ns)) for each in call.blockings if each.end_ns > start_ns
     )
