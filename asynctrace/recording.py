@@ -5,15 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asynctrace import clock, stream
-from asynctrace.errors import RecordingError
+from asynctrace.errors import RecordingError, UsageError
 from asynctrace.events import MARK, Part
 from asynctrace.model.build import build_trace
 from asynctrace.model.trace import Trace
-from asynctrace.recorder import Recorder
+from asynctrace.recorder import DEFAULT_LIMIT_BYTES, Recorder
+from asynctrace.stream import Options
+
+if TYPE_CHECKING:
+    from asynctrace.streaming import FileSink
+
+LEAST_BYTES = 1 << 20
+DEFAULT_DISK_BYTES = 2 << 30
+STREAMED_SUFFIX = ".pftrace"
 
 
 class Recording:
@@ -30,16 +39,16 @@ class Recording:
 
     def __init__(
         self,
+        options: Options | None = None,
         *,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        functions: bool = False,
         output: str | PathLike[str] | None = None,
+        limit_disk_bytes: int = DEFAULT_DISK_BYTES,
     ) -> None:
-        self._include = tuple(include)
-        self._exclude = tuple(exclude)
-        self._functions = functions
+        self._options = options or Options()
         self._output = output
+        self._limit_disk_bytes = limit_disk_bytes
+        self._sink: FileSink | None = None
+        self._first = 0  # the number of its first event
         self._stream: stream.Stream | None = None
         self._pid = 0
         self._start_ns = 0
@@ -66,17 +75,25 @@ class Recording:
         with stream.lock:
             running = stream.current
             if running is None or not running.is_running:
-                running = stream.Stream(self._include, self._exclude, self._functions)
+                running = stream.Stream(self._options)
+                sink = self._open_output(running)
                 stream.current = running
+                _attach_snapshots(running)
                 running.start()
                 self._start_ns = running.recorder.start_ns
+                if sink is not None:
+                    self._sink = sink
+                    sink.begin()
+                    running.recorder.sinks.append(sink)
             else:
                 self._is_window = True
                 self._start_ns = clock.now_ns()
             running.recordings.add(self)
             self._stream = running
             self._pid = os.getpid()
-            self._cpu_before_ns = running.cpu_ns()
+            if self._is_window:
+                self._first = len(running.recorder.history)
+                self._cpu_before_ns = running.recorder.cpu_ns()
 
     def stop(self) -> None:
         """End the recording; the last one that ends takes all hooks out. Stopping twice does nothing."""
@@ -85,18 +102,54 @@ class Recording:
             return
         end_ns = clock.now_ns()
         with stream.lock:
-            self._end_ns = end_ns
-            self._cpu_ns = running.cpu_ns() - self._cpu_before_ns
+            self._end_ns = min(end_ns, running.end_ns or end_ns)  # earlier, where a hook failed
+            self._cpu_ns = running.recorder.cpu_ns()
             running.recordings.discard(self)
-            running.table.prepare_view()
-            self._children = running.children()
+            running.guard(running.table.prepare_view)
+            self._children = running.guard(running.children) or []
             if running.recordings:
                 self._is_window = True
-                return
-            running.stop()
-            running.close()
-            if stream.current is running:
-                stream.current = None
+            else:
+                running.stop()
+                running.guard(running.close)
+                if stream.current is running:
+                    stream.current = None
+        self._finish_output(running)
+
+    def _open_output(self, running: stream.Stream) -> FileSink | None:
+        """Return what writes the output while the program runs, where its format allows that."""
+        if self._output is None or not str(self._output).endswith(STREAMED_SUFFIX):
+            return None
+        from asynctrace.streaming import FileSink
+
+        path = Path(str(self._output).replace("{pid}", str(os.getpid())))
+        try:
+            return FileSink(running.recorder, path, self._limit_disk_bytes)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+    def _finish_output(self, running: stream.Stream) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        if sink in running.recorder.sinks:
+            running.recorder.sinks.remove(sink)
+        running.recorder.settle()
+        running.guard(sink.finish, self._end_ns, self._cpu_ns, self._children)
+
+    def save_output(self) -> None:
+        """Save the output at the end, where it was not written while the program ran.
+
+        Raises:
+            AsynctraceError: If it cannot be written.
+        """
+        if self._output is not None and self._sink is None and self._pid == os.getpid():
+            self.trace.save(str(self._output).replace("{pid}", str(self._pid)))
+
+    @property
+    def output_error(self) -> str | None:
+        """Say in what way the output, which is written while the program runs, is not whole; None when it is."""
+        return self._sink.error if self._sink is not None else None
 
     @property
     def trace(self) -> Trace:
@@ -113,14 +166,36 @@ class Recording:
             self._trace = self._build(self._end_ns, self._cpu_ns, self._children)
         return self._trace
 
-    def snapshot(self) -> Trace:
-        """Return the Trace of what was recorded up to now, while the recording goes on."""
+    def snapshot(self, *, last_s: float | None = None) -> Trace:
+        """Return the Trace of what was recorded up to now, while the recording goes on.
+
+        Args:
+            last_s: Only of the last so many seconds; what was alive before is clipped to them.
+        """
         running = self._stream
-        if running is None or self._end_ns:
+        if running is None:
             return self.trace
-        cpu_ns = running.cpu_ns() - self._cpu_before_ns
-        running.table.prepare_view()
-        return self._build(clock.now_ns(), cpu_ns, running.children())
+        if last_s is not None and not last_s > 0:
+            raise UsageError(f"last_s={last_s}: a snapshot is of more than 0 seconds")
+        end_ns, cpu_ns = self._end_ns or clock.now_ns(), self._cpu_ns or running.recorder.cpu_ns()
+        children = self._children
+        if not self._end_ns:
+            running.guard(running.table.prepare_view)
+            children = running.guard(running.children) or []
+        elif last_s is None:
+            return self.trace
+        begin_ns = end_ns - round(last_s * 1e9) if last_s is not None else 0
+        return self._build(end_ns, cpu_ns, children, begin_ns)
+
+    @property
+    def snapshots(self) -> tuple[Path, ...]:
+        """The snapshots that this process has saved by itself: on a signal, or when a loop was held."""
+        return tuple(self._stream.snapshots) if self._stream is not None else ()
+
+    @property
+    def event_count(self) -> int:
+        """How many events it has seen, dropped ones and those of child processes not included."""
+        return len(self._stream.recorder.history) - self._first if self._stream is not None else 0
 
     def mark(self, text: str) -> None:
         """Put the user's own text at this moment."""
@@ -128,10 +203,14 @@ class Recording:
             recorder = self._stream.recorder
             recorder.append((clock.now_ns(), recorder.local.state.id, MARK, 0, 0, recorder.text(text), 0))
 
-    def _build(self, end_ns: int, cpu_ns: int, children: list[Part]) -> Trace:
+    def _build(self, end_ns: int, cpu_ns: int, children: list[Part], begin_ns: int = 0) -> Trace:
         assert self._stream is not None
-        part = self._stream.recorder.freeze(end_ns, cpu_ns)
-        window = (self._start_ns, end_ns) if self._is_window else None
+        part = self._stream.recorder.freeze(
+            end_ns, cpu_ns, begin_ns=begin_ns, first=self._first, cpu_before_ns=self._cpu_before_ns
+        )
+        window = None
+        if self._is_window or begin_ns > self._start_ns:
+            window = (max(self._start_ns, part.start_ns, begin_ns), end_ns)
         return build_trace([part, *children], window=window)
 
     def __enter__(self) -> Recording:
@@ -142,8 +221,7 @@ class Recording:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
-        if self._output is not None and self._pid == os.getpid():
-            self.trace.save(str(self._output).replace("{pid}", str(self._pid)))
+        self.save_output()
 
     async def __aenter__(self) -> Recording:
         self.start()
@@ -163,15 +241,35 @@ def record(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     output: str | PathLike[str] | None = None,
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    limit_disk_bytes: int = DEFAULT_DISK_BYTES,
 ) -> Recording:
     """Return a recording for `with` or `async with`.
 
     Args:
         include: Record only coroutines of files that match one of these globs.
         exclude: Do not record coroutines of files that match one of these globs.
-        output: A file to save the trace to at the end; its suffix tells the format, `{pid}` is replaced.
+        output: A file for the trace; its suffix tells the format, `{pid}` is replaced. A .pftrace is written while the
+            program runs, and holds what was recorded up to a moment before, should the program be killed; the others
+            are saved at the end.
+        limit_bytes: What the events may take in memory, of this process and of each child; the oldest go, counted.
+        limit_disk_bytes: What a .pftrace that is written while the program runs may take; the oldest events go.
+
+    Raises:
+        UsageError: If a limit is below 1 MiB.
     """
-    return Recording(include=include, exclude=exclude, output=output)
+    for name, limit in (("limit_bytes", limit_bytes), ("limit_disk_bytes", limit_disk_bytes)):
+        if limit < LEAST_BYTES:
+            raise UsageError(f"{name}={limit} is too small: the least is {LEAST_BYTES} (1 MiB)")
+    options = Options(include=tuple(include), exclude=tuple(exclude), limit_bytes=limit_bytes)
+    return Recording(options, output=output, limit_disk_bytes=limit_disk_bytes)
+
+
+def _attach_snapshots(running: stream.Stream) -> None:
+    if running.options.snapshots:
+        from asynctrace.snapshots import Snapshots
+
+        Snapshots(running).attach()
 
 
 def start_child(options: dict[str, Any], is_fork: bool) -> Recorder:
@@ -179,11 +277,14 @@ def start_child(options: dict[str, Any], is_fork: bool) -> Recorder:
     running = stream.current
     if is_fork and running is not None:
         running.recordings.clear()
-        return running.begin_in_fork()
+        recorder = running.begin_in_fork()
+        _attach_snapshots(running)
+        return recorder
     if running is not None and running.is_running:
         return running.recorder
-    running = stream.Stream(options["include"], options["exclude"], options["functions"])
+    running = stream.Stream(Options(**options))
     stream.current = running
+    _attach_snapshots(running)
     running.start()
     return running.recorder
 

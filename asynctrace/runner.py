@@ -55,11 +55,13 @@ def run(
         with asyncio.Runner(debug=debug, loop_factory=lambda: _instrumented(factory())) as runner:
             return runner.run(main)
     path = _checked(output)
-    recording = Recording()
+    recording = Recording(output=path)
+    recording.start()
     try:
-        with recording, asyncio.Runner(debug=debug, loop_factory=lambda: _instrumented(factory())) as runner:
+        with asyncio.Runner(debug=debug, loop_factory=lambda: _instrumented(factory())) as runner:
             return runner.run(main)
     finally:
+        recording.stop()
         _save(recording, path)
 
 
@@ -121,13 +123,20 @@ def _start_by_environment() -> None:
     named = os.environ.get(_OUTPUT)
     if not named or (_by_environment is not None and _by_environment[0] == os.getpid()):
         return
-    recording = Recording()
+    from asynctrace.settings import from_environment
+
     path = Path(named.replace("{pid}", str(os.getpid())))
-    _by_environment = os.getpid(), recording, path
-    if not path.parent.is_dir():
-        logger.warning("%s=%s: the folder %s does not exist, nothing is recorded", _OUTPUT, named, path.parent)
+    try:
+        options, limit_disk_bytes = from_environment(os.environ, str(path))
+        recording = Recording(options, output=path, limit_disk_bytes=limit_disk_bytes)
+        _by_environment = os.getpid(), recording, path
+        if not path.parent.is_dir():
+            raise UsageError(f"{_OUTPUT}={named}: the folder {path.parent} does not exist")
+        recording.start()
+    except UsageError as error:
+        _by_environment = os.getpid(), Recording(), path
+        logger.warning("%s, nothing is recorded", error)
         return
-    recording.start()
     atexit.register(_save_by_environment)
     multiprocessing = sys.modules.get("multiprocessing.util")
     if multiprocessing is not None:
@@ -155,7 +164,7 @@ def _checked(output: str | PathLike[str]) -> Path:
 def _save(recording: Recording, path: Path) -> None:
     """Save; a failure is told and never harms the program, which has run."""
     try:
-        recording.trace.save(path)
+        recording.save_output()
     except Exception as error:
         logger.warning("the trace could not be saved to %s: %s", path, error)
 

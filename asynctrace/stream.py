@@ -6,15 +6,15 @@ import asyncio
 import logging
 import sys
 import threading
-import time
 import weakref
 from asyncio import events as _events
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from asynctrace import clock
 from asynctrace.events import Part
-from asynctrace.probes.failure import Guard
+from asynctrace.probes.failure import Guard, is_ours
 from asynctrace.probes.functions import FunctionProbe
 from asynctrace.probes.jobs import JobProbe
 from asynctrace.probes.loop import LoopProbe, probe_of
@@ -27,31 +27,45 @@ from asynctrace.probes.sleeping import SleepProbe
 from asynctrace.probes.tasks import TaskTable
 from asynctrace.probes.threads import ThreadProbe
 from asynctrace.probes.wrapping import note_stack
-from asynctrace.recorder import Recorder
+from asynctrace.recorder import DEFAULT_LIMIT_BYTES, Keeper, Recorder
 
 logger = logging.getLogger("asynctrace")
 
 _HAS_MONITORING = sys.version_info >= (3, 12)
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is recorded, how much of it is kept, and when a snapshot is taken; for this process and its children."""
+
+    include: tuple[str, ...] = ()  # only code in files that match one of these globs
+    exclude: tuple[str, ...] = ()  # no code in files that match one of these
+    functions: bool = False  # also a script's own plain functions
+    limit_bytes: int = DEFAULT_LIMIT_BYTES  # what the events may take in memory
+    snapshot_signal: int = 0  # on which a snapshot is saved
+    blocked_s: float = 0.0  # for how long a step holds its loop until a snapshot is saved; 0: never
+    snapshots: str = ""  # where: a path, before whose suffix the pid and a number go
+
+
 class Stream:
     """All that turns this process's execution into events, from `start` to `stop`."""
 
-    def __init__(self, include: Sequence[str], exclude: Sequence[str], functions: bool) -> None:
-        self.options: dict[str, Any] = {
-            "include": tuple(include),
-            "exclude": tuple(exclude),
-            "functions": functions,
-        }
-        self.recorder = Recorder()
-        self.table = TaskTable(self.recorder)
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.recorder = Recorder(options.limit_bytes)
         self.guard = Guard(self.stop)
+        self.table = TaskTable(self.recorder, self.guard)
         self.is_running = False
+        self.end_ns = 0  # when it stopped
+        self._stopping = threading.RLock()
         self.recordings: set[object] = set()  # those that are windows on this stream now
-        self._cpu_ns = time.process_time_ns()
         self._loops: weakref.WeakSet[LoopProbe] = weakref.WeakSet()
-        scope = make_scope(include, exclude)
-        self._functions = FunctionProbe(self.recorder, self.guard, functions, scope)
+        self.keeper = Keeper(self.recorder, self.guard.check)
+        self.on_loop_runs: Callable[[], None] | None = None  # called on a loop's thread, before its first step
+        self.at_end: list[Callable[[], None]] = []
+        self.snapshots: list[Path] = []  # that were saved
+        scope = make_scope(options.include, options.exclude)
+        self._functions = FunctionProbe(self.recorder, self.guard, options.functions, scope)
         self._jobs = JobProbe(self.recorder, self.guard)
         self._plain = (
             ThreadProbe(self.recorder, self.guard),
@@ -64,24 +78,33 @@ class Stream:
             self.guard,
             "asynctrace.recording:start_child",
             "asynctrace.recording:stop_child",
-            self.options,
+            asdict(options),
         )
         self._monitoring = MonitoringProbe(scope, self._functions, self.meet_loop) if _HAS_MONITORING else None
         self._watch: LoopWatch | None = None
 
     def start(self) -> None:
         """Install the probes; the recording's clock starts when all are in place."""
-        for probe in self._plain:
-            probe.install()
-        self._processes.install()
-        self.is_running = True
-        self._install_coroutine_probe()
-        self.recorder.start_ns = clock.now_ns()
-        self.recorder.wall_ns = clock.wall_ns()
-        self._cpu_ns = time.process_time_ns()
+        with self._stopping:
+            self.is_running = True
+            try:
+                self.guard(self._install)
+            except BaseException:  # a signal's
+                self.stop()
+                raise
+
+    def _install(self) -> None:
+        plain = (probe.install for probe in self._plain)
+        for install in (*plain, self._processes.install, self._install_coroutine_probe, self._begin):
+            if self.is_running:  # a hook may have failed as soon as it was in
+                install()
+
+    def _begin(self) -> None:
+        self.recorder.begin()
+        self.keeper.start()
         loop = _events._get_running_loop()
         if loop is not None:
-            self.guard(self.meet_loop, loop)
+            self.meet_loop(loop)
 
     def _install_coroutine_probe(self) -> None:
         monitoring = self._monitoring
@@ -99,22 +122,40 @@ class Stream:
         self._watch.install()
 
     def stop(self) -> None:
-        """Take the probes out; every hook is put back where it is still ours."""
-        if not self.is_running:
-            return
-        self.is_running = False
-        self.recorder.is_open = False
-        if self._monitoring is not None:
-            self._monitoring.remove()
-        if self._watch is not None:
-            self._watch.remove()
-        for loop_probe in list(self._loops):
-            loop_probe.end()
-            if not loop_probe.is_permanent:
-                loop_probe.remove()
-        for probe in self._plain:
-            probe.remove()
-        self._processes.remove()
+        """Take the probes out; every hook is put back where it is still ours.
+
+        To be called from anywhere: by a failing hook, in a signal's handler, on any thread.
+        """
+        failures: list[BaseException] = []
+        with self._stopping:
+            if not self.is_running:
+                return
+            self.is_running = False
+            self.end_ns = clock.now_ns()
+            self.recorder.end()
+            for remove in self._removals():
+                for _ in range(2):  # once more where a signal got into it
+                    try:
+                        remove()
+                        break
+                    except BaseException as error:
+                        failures.append(error)
+        failures.sort(key=is_ours, reverse=True)
+        while failures:
+            self.guard.check(failures.pop(0))  # raises what is not ours
+
+    def _removals(self) -> list[Callable[[], None]]:
+        loops = list(self._loops)
+        probes = [
+            probe for probe in (self._monitoring, self._watch, *self._plain, self._processes) if probe is not None
+        ]
+        return [
+            *(loop.end for loop in loops),
+            *(loop.remove for loop in loops if not loop.is_permanent),
+            *(probe.remove for probe in probes),
+            *self.at_end,
+            self.keeper.stop,
+        ]
 
     def children(self) -> list[Part]:
         """Return what the child processes have recorded so far."""
@@ -124,10 +165,6 @@ class Stream:
         """Give up what is left outside of memory: the folder of the children's parts."""
         self._processes.close()
 
-    def cpu_ns(self) -> int:
-        """Return the CPU time of this process since the start."""
-        return time.process_time_ns() - self._cpu_ns
-
     def meet_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Record this loop from now on; called on its own thread."""
         if not issubclass(type(loop), asyncio.AbstractEventLoop):
@@ -135,6 +172,7 @@ class Stream:
         probe = probe_of(loop)
         if probe is None:
             probe = LoopProbe(loop)
+            self._loops.add(probe)  # first: whatever fails from here on, its shims come off
             probe.install(loop)
         if probe.recorder is self.recorder:
             return
@@ -146,22 +184,30 @@ class Stream:
             probe.note_stack = None
         probe.wrap_job = self._jobs.wrap_job
         time_ns = clock.now_ns()
+        is_running = _events._get_running_loop() is loop
+        if is_running and self.on_loop_runs is not None:
+            self.on_loop_runs()
+        probe.on_first_step = None if is_running else self.on_loop_runs
         probe.begin(self.recorder, self.table, self.guard, time_ns)
         monitoring = self._monitoring
-        if monitoring is None:
-            note_running(probe, loop, time_ns)
+        note_running(probe, loop, time_ns, monitoring.meet_suspended if monitoring is not None else None)
+        if probe.open_step is None:
+            if probe.on_first_step is not None:
+                probe.open_step = None, _nothing
             return
-        note_running(probe, loop, time_ns, monitoring.meet_suspended)
-        task = probe.open_step[1]() if probe.open_step is not None else None
-        if probe.open_step is not None and task is not None:
-            monitoring.meet_running(probe.open_step[0], task)
+        entry, ref = probe.open_step
+        task = ref()
+        if monitoring is not None and entry is not None and task is not None:
+            monitoring.meet_running(entry, task)
 
     def begin_in_fork(self) -> Recorder:
         """Go on in a forked child, with a recorder of its own: what the parent recorded is the parent's to save."""
-        self.recorder.is_open = False
-        recorder = self.recorder = Recorder()
-        self.table = TaskTable(recorder)
-        self._cpu_ns = time.process_time_ns()
+        self.recorder.end()
+        recorder = self.recorder = Recorder(self.options.limit_bytes)
+        self.table = TaskTable(recorder, self.guard)
+        self.keeper = Keeper(recorder, self.guard.check)
+        self.keeper.leave()  # until the child does something: many only replace themselves by another program
+        self._stopping = threading.RLock()  # another thread of the parent's may hold the old one
         recorder.sees_coroutines = self._monitoring is not None
         for loop_probe in list(self._loops):
             loop_probe.end()
@@ -172,6 +218,10 @@ class Stream:
         if self._monitoring is not None:
             self._monitoring.bind(recorder, self.table, self.guard)
         return recorder
+
+
+def _nothing() -> None:
+    pass
 
 
 # The one stream of this process, or None. Starting and stopping hold the lock; while the program runs nothing does.
@@ -188,6 +238,5 @@ def current_recorder() -> Recorder | None:
 def check_failure(error: BaseException) -> None:
     """Stop the recording for a failure of a hook of ours; raise again what is the program's."""
     stream = current
-    if stream is None:
-        raise error
-    stream.guard.check(error)
+    guard = stream.guard if stream is not None else Guard(lambda: None)
+    guard.check(error)

@@ -133,10 +133,11 @@ def _run_function(name: str, function: Callable[[], Any]) -> Version:
 
 def _record_call(name: str, function: Callable[[], Any]) -> Version:
     from asynctrace.recording import Recording
+    from asynctrace.stream import Options
 
     error: str | None = None
     # The calls of plain functions are the rows of a plain version; those of an `async def` are told by its tasks.
-    with Recording(functions=not inspect.iscoroutinefunction(function)) as recording:
+    with Recording(Options(functions=not inspect.iscoroutinefunction(function))) as recording:
         try:
             result = function()
             if inspect.iscoroutine(result):

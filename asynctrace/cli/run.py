@@ -16,8 +16,8 @@ from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
 from asynctrace.formats import SUFFIXES
 
 if TYPE_CHECKING:
-    from asynctrace.model.trace import Trace
     from asynctrace.recording import Recording
+    from asynctrace.stream import Options
 
 NAME = "run"
 HELP = "run a program and record it"
@@ -26,7 +26,9 @@ EXAMPLE = "asynctrace run -o trace.pftrace script.py --its-own-options"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = (
-        "asynctrace run [-o FILE] [--include GLOB] [--exclude GLOB] [--force] [-q]\n"
+        "asynctrace run [-o FILE] [--include GLOB] [--exclude GLOB] [--limit SIZE]\n"
+        "                      [--limit-disk SIZE] [--snapshot-signal NAME]\n"
+        "                      [--snapshot-when-blocked SECONDS] [--force] [-q]\n"
         "                      (SCRIPT | -m MODULE | CONSOLE-SCRIPT) [ARGS...]"
     )
     parser.add_argument(
@@ -37,6 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--exclude", action="append", default=[], metavar="GLOB", help="do not record code in files that match"
+    )
+    parser.add_argument(
+        "--limit", metavar="SIZE", help="what the events may take in memory; the oldest go (default: 256M)"
+    )
+    parser.add_argument(
+        "--limit-disk", metavar="SIZE", help="what a .pftrace may take on disk; the oldest events go (default: 2G)"
+    )
+    parser.add_argument("--snapshot-signal", metavar="NAME", help="save a snapshot on this signal, such as USR2")
+    parser.add_argument(
+        "--snapshot-when-blocked",
+        metavar="SECONDS",
+        help="save a snapshot when a step holds the loop for so long, at most one a minute",
     )
     parser.add_argument("--force", action="store_true", help="replace a file that asynctrace did not write")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing at the end")
@@ -68,7 +82,8 @@ def main(args: argparse.Namespace) -> int:
     from asynctrace.recording import Recording
     from asynctrace.termination import save_on_sigterm
 
-    recording = Recording(include=tuple(args.include), exclude=tuple(args.exclude), functions=True)
+    options, limit_disk_bytes = _options(args, output)
+    recording = Recording(options, output=output, limit_disk_bytes=limit_disk_bytes)
 
     def on_first_line() -> None:
         save_on_sigterm(saving.stop_and_save)
@@ -80,6 +95,29 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         saving.was_interrupted = True
         raise
+
+
+def _options(args: argparse.Namespace, output: Path) -> tuple[Options, int]:
+    from asynctrace import settings
+    from asynctrace.recording import DEFAULT_DISK_BYTES
+    from asynctrace.stream import Options
+
+    number = args.snapshot_signal and settings.signal_number(args.snapshot_signal, "--snapshot-signal")
+    blocked_s = args.snapshot_when_blocked and settings.seconds(args.snapshot_when_blocked, "--snapshot-when-blocked")
+    options = Options(
+        include=tuple(args.include),
+        exclude=tuple(args.exclude),
+        functions=True,
+        limit_bytes=settings.size(args.limit, "--limit") if args.limit else Options.limit_bytes,
+        snapshot_signal=number or 0,
+        blocked_s=blocked_s or 0.0,
+        snapshots=str(output.absolute()) if number or blocked_s else "",
+    )
+    limit_disk = args.limit_disk
+    return options, settings.size(limit_disk, "--limit-disk") if limit_disk else DEFAULT_DISK_BYTES
+
+
+_MOST_EVENTS = 1_000_000  # more are not summed up at the end of a program, whose user waits
 
 
 class _Saving:
@@ -100,31 +138,31 @@ class _Saving:
         recording, self.recording = self.recording, None
         try:
             recording.stop()
-            trace = recording.trace
-            trace.source = self._shown_as
-            self._save(trace)
+            recording.save_output()
         except (AsynctraceError, OSError) as error:
             complain(f"{self._shown_as} could not be saved: {error}")
         else:
-            if not self._is_quiet:
-                self._tell(trace)
+            if recording.output_error is not None:
+                complain(f"{self._shown_as} {recording.output_error}")
+            elif not self._is_quiet:
+                self._tell(recording)
         if self.was_interrupted:
             _end_as_interrupted()
 
-    def _save(self, trace: Trace) -> None:
-        if self._output.suffix.lower() in PICTURE_SUFFIXES:
-            trace.gantt(self._output)
-        else:
-            trace.save(self._output)
-
-    def _tell(self, trace: Trace) -> None:
+    def _tell(self, recording: Recording) -> None:
         from asynctrace.analysis.overview import overview
         from asynctrace.cli.summary_text import NOTHING_SEEN, header_lines
 
+        saved = [f"saved {name}" for name in (self._shown_as, *map(os.path.relpath, recording.snapshots))]
+        if recording.event_count > _MOST_EVENTS:
+            tell(f"{recording.event_count:,} events recorded", *saved)
+            return
+        trace = recording.trace
+        trace.source = self._shown_as
         if not (trace.tasks or trace.coroutines or trace.calls):
             complain(NOTHING_SEEN)
             return
-        tell(*header_lines(overview(trace), self._shown_as), f"saved {self._shown_as}")
+        tell(*header_lines(overview(trace), self._shown_as), *saved)
 
 
 def _end_as_interrupted() -> None:

@@ -9,7 +9,7 @@ import atexit
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asynctrace import clock
@@ -25,6 +25,7 @@ from asynctrace.recorder import Recorder
 from asynctrace.recorder.places import is_user_file
 
 ATTRIBUTE = "_asynctrace"  # of a process object, on its way to the child
+_EVERY_NS = 250_000_000
 _AFTER_CALL_NS = 50_000_000  # how often at most to write after a call that nobody waits for
 
 _current: Child | None = None
@@ -82,6 +83,7 @@ class Child:
     def begin(self, recorder: Recorder, forked_ns: int) -> None:
         """Record the work of this process, and write it whenever a piece of it is done."""
         self._writer = PartWriter(recorder, self.folder, forked_ns)
+        recorder.sinks.append(self)
         self._jobs = JobProbe(recorder, self._guard)  # not installed: only what a pool's worker receives
         on_outermost_end(self._call_ended)
         process_module = sys.modules.get("multiprocessing.process")
@@ -104,6 +106,15 @@ class Child:
             self.stop()
         except Exception as error:
             self._guard.check(error)
+
+    def take(self) -> Iterator[None]:
+        """Write what is new from time to time: a child can be killed."""
+        writer = self._writer
+        if writer is not None and clock.now_ns() - writer.flushed_ns > _EVERY_NS:
+            if writer.recorder.history.end > writer.position:
+                self.flush()
+                yield
+            yield from writer.make_room()
 
     def stop(self) -> None:
         """Record no more in this process."""

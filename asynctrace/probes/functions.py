@@ -117,7 +117,7 @@ class FunctionProbe:
         """Decide about a code object that was not seen before."""
         kind = self._kind_of(code)
         recorder = self.recorder
-        site = recorder.site(code) if kind is not None and recorder is not None else 0
+        site = recorder.tables.pinned_site(code) if kind is not None and recorder is not None else 0
         function = Function(code, kind or 0, site)
         if recorder is not None:
             self.known[id(code)] = function

@@ -20,6 +20,7 @@ from asynctrace.events import (
     CAUSE_THREAD,
     CAUSE_TIMER,
     CAUSE_UNKNOWN,
+    LOOP_GONE,
     LOOP_IDLE_FINISHED,
     LOOP_IDLE_STARTED,
     LOOP_SEEN,
@@ -69,7 +70,10 @@ class LoopProbe:
         self.guard: Guard
         self.loop_id = 0
         self.note_stack: Callable[[int, int, TaskEntry, Any], None] | None = None
-        self.open_step: tuple[TaskEntry, weakref.ref[Any]] | None = None
+        # What the next step or idle moment has to see to first: the step in which the recording began, or nothing but
+        # `on_first_step`.
+        self.open_step: tuple[TaskEntry | None, Callable[[], Any]] | None = None
+        self.on_first_step: Callable[[], None] | None = None
         self.wrap_job: Callable[..., tuple[Any, int]] | None = None
         self.is_permanent = False  # a loop that we made keeps its shims
         self._shims: dict[str, tuple[Any, Any]] = {}  # name -> (ours, what the loop had there as its own, or None)
@@ -119,6 +123,9 @@ class LoopProbe:
         loop = self.loop_ref()
         kind = f"{type(loop).__module__}.{type(loop).__qualname__}"
         recorder.append((time_ns, recorder.local.state.id, LOOP_SEEN, self.loop_id, 0, recorder.text(kind), 0))
+        # Kept by the table, for this probe goes with its loop.
+        ref = table.loops[self.loop_id] = _LoopRef(loop, _loop_gone)
+        ref.id, ref.table = self.loop_id, table
         self.recorder = recorder
 
     def end(self) -> None:
@@ -138,10 +145,10 @@ class LoopProbe:
             kind = type(callback)
             if recorder is None or (kind not in _step_types and (not callable(callback) or issubclass(kind, Run))):
                 return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
-            time_ns = now_ns()
             run = callback
             entry = None
             try:
+                time_ns = now_ns()
                 state = recorder.local.state
                 cause = state.cause or completed_from(recorder)
                 task = callback.__self__ if kind in _step_types else stepped_task(callback)
@@ -168,7 +175,10 @@ class LoopProbe:
             else:
                 handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
-                recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
+                try:
+                    recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
+                except BaseException as error:
+                    self.guard.check(error)
             if type(handle) is not _Handle or handle._source_traceback:  # type: ignore[attr-defined]
                 return _without_our_frame(handle)
             return handle
@@ -182,9 +192,9 @@ class LoopProbe:
             recorder = self.recorder
             if recorder is None or not callable(callback) or issubclass(type(callback), Run):
                 return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
-            time_ns = now_ns()
             run, task, entry = callback, None, None
             try:
+                time_ns = now_ns()
                 state = recorder.local.state
                 cause = state.cause or self._cause_from_thread(recorder, state)
                 cause = cause[0], cause[1], cause[2], 0  # a due time holds for what the timer wakes itself
@@ -202,7 +212,10 @@ class LoopProbe:
             else:
                 handle = original(get_loop(), run, *args, context=context)
             if entry is not None:
-                recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
+                try:
+                    recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
+                except BaseException as error:
+                    self.guard.check(error)
             return _without_our_frame(handle)
 
         return call_soon_threadsafe
@@ -219,7 +232,10 @@ class LoopProbe:
 
         def call_at(when: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
-                callback = CallbackRun(callback, self, self.timer(when))
+                try:
+                    callback = CallbackRun(callback, self, self.timer(when))
+                except BaseException as error:
+                    self.guard.check(error)
             return _without_our_frame(original(get_loop(), when, callback, *args, **_keywords(context)))
 
         return call_at
@@ -231,7 +247,10 @@ class LoopProbe:
 
         def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
-                callback = CallbackRun(callback, self, TIMER)
+                try:
+                    callback = CallbackRun(callback, self, TIMER)
+                except BaseException as error:
+                    self.guard.check(error)
             return _without_our_frame(original(get_loop(), delay, callback, *args, **_keywords(context)))
 
         return call_later
@@ -270,16 +289,25 @@ class LoopProbe:
             recorder = self.recorder
             if recorder is None:
                 return original(selector, timeout)
-            if self.open_step is not None:
-                self.guard(self.close_late_step)
-            if timeout is not None and timeout <= 0:
+            thread = 0
+            try:
+                if self.open_step is not None:
+                    self.close_late_step()
+                if timeout is None or timeout > 0:
+                    state = recorder.local.state
+                    recorder.append((now_ns(), state.id, LOOP_IDLE_STARTED, self.loop_id, 0, 0, 0))
+                    thread = state.id
+            except BaseException as error:
+                self.guard.check(error)
+            if not thread:
                 return original(selector, timeout)
-            thread = recorder.local.state.id
-            recorder.append((now_ns(), thread, LOOP_IDLE_STARTED, self.loop_id, 0, 0, 0))
             try:
                 return original(selector, timeout)
             finally:
-                recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
+                try:
+                    recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
+                except BaseException as error:
+                    self.guard.check(error)
 
         return select
 
@@ -289,6 +317,11 @@ class LoopProbe:
             return
         entry, ref = self.open_step
         self.open_step = None
+        on_first_step, self.on_first_step = self.on_first_step, None
+        if on_first_step is not None:
+            on_first_step()
+        if entry is None:
+            return
         state = self.recorder.local.state
         state.task, state.cause = 0, None
         task = ref()
@@ -299,6 +332,22 @@ class LoopProbe:
         if self.note_stack is not None and not flags & 7:
             self.note_stack(time_ns, state.id, entry, task)
         self.recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
+
+
+class _LoopRef(weakref.ref[Any]):
+    __slots__ = ("id", "table")
+    id: int
+    table: TaskTable
+
+
+def _loop_gone(ref: _LoopRef) -> None:
+    ref.table.guard(_note_loop_gone, ref)
+
+
+def _note_loop_gone(ref: _LoopRef) -> None:
+    recorder = ref.table.recorder
+    if ref.table.loops.pop(ref.id, None) is not None and recorder.is_open:
+        recorder.append((now_ns(), recorder.local.state.id, LOOP_GONE, ref.id, 0, 0, 0))
 
 
 def probe_of(loop: Any) -> LoopProbe | None:

@@ -1,7 +1,8 @@
-"""The file in which a child process leaves its part of a recording, and how the parent reads it.
+"""The files in which a child process leaves its part of a recording, and how the parent reads them.
 
-A sequence of frames, each the length of a pickle (8 bytes, little-endian) and the pickle: what is new since the frame
-before. A child that is killed leaves a torn frame at most; what came before it counts.
+A file is a sequence of frames, each the length of a pickle (8 bytes, little-endian) and the pickle: what is new since
+the frame before. A child that is killed leaves a torn frame at most; what came before it counts. When a file is large
+the child goes on in the next, which begins with a base, and keeps the newest two.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import os
 import pickle
 import threading
 from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from asynctrace.recorder.describing import Describer, Entries
 
 _LENGTH_BYTES = 8
 _TABLES = ("threads", "names", "sites", "expressions", "stacks")
+_FOLLOW_AT_ONCE = 1_600  # events, in one piece of work
+_LEAST_FILE_BYTES = 1 << 18
 
 
 class PartWriter:
@@ -34,14 +40,27 @@ class PartWriter:
 
     def __init__(self, recorder: Recorder, folder: str, forked_ns: int = 0) -> None:
         self.recorder = recorder
-        self.path = os.path.join(folder, f"part-{recorder.pid}-{recorder.start_ns}.bin")
         self.flushed_ns = recorder.start_ns
+        self.position = 0  # the number of the next event to write
+        self._stem = os.path.join(folder, f"part-{recorder.pid}-{recorder.start_ns}")
+        self._number = 1
+        # Part files live on disk, and the parent reads them whole: a quarter of what the events may take in memory.
+        self._file_bytes = max(_LEAST_FILE_BYTES, recorder.history.limit_bytes // 8)
+        self._size = 0
         self._forked_ns = forked_ns
         self._lock = threading.RLock()
         self._is_busy = False
         self._has_header = False
-        self._position = 0  # the number of the next event to write
+        self._base: tuple[int, list[Event]] = recorder.start_ns, []
         self._describer = Describer(recorder.tables)
+
+    @property
+    def path(self) -> str:
+        """The file that is being written."""
+        return self._path(self._number)
+
+    def _path(self, number: int) -> str:
+        return f"{self._stem}-{number}.bin"
 
     def flush(self) -> None:
         """Write what is new.
@@ -65,6 +84,7 @@ class PartWriter:
                 finally:
                     os.close(file)
                 self._has_header = True
+                self._size += len(content)
                 self.flushed_ns = clock.now_ns()
             finally:
                 self._is_busy = False
@@ -75,55 +95,100 @@ class PartWriter:
         recorder.settle(end_ns)
         history = recorder.history
         with history.lock:
+            if self.position < history.first:  # dropped before it was written: what was written does not lead there
+                follower = history.follow()
+                self.position = follower.position
+                self._next_file(follower.base(), kept=0)
             fields = array("q")
-            for _, piece in history.pieces(self._position):
+            for _, piece in history.pieces(self.position):
                 fields += piece
-            self._position = history.end
-        entries = self._describer.describe(events_of(fields))
+            self.position = history.end
+        base_ns, base = self._base
+        entries = self._describer.describe([*base, *events_of(fields)] if not self._has_header else events_of(fields))
         frame: dict[str, Any] = {"end_ns": end_ns, "cpu_ns": recorder.cpu_ns(), "fields": fields}
         frame.update((name, getattr(entries, name)) for name in _TABLES)
         if not self._has_header:
             # Who this process is.
-            frame["header"] = recorder.part([], Entries(), recorder.start_ns, recorder.start_ns), self._forked_ns
+            frame["header"] = recorder.part(base, Entries(), base_ns, base_ns), self._forked_ns
+            self._base = base_ns, []
         return frame
+
+    def make_room(self) -> Iterator[None]:
+        """Go on in a new file where this one is large; a piece of work for each step."""
+        if self._size < self._file_bytes:
+            return
+        history = self.recorder.history
+        with history.lock:
+            follower = history.follow()
+        while True:
+            is_there = follower.advance(self.position, _FOLLOW_AT_ONCE)
+            yield
+            with self._lock:
+                if self.position < history.first or self._is_busy:
+                    return
+                if is_there and follower.position == self.position:
+                    self._next_file(follower.base(), kept=1)
+                    return
+            if follower.position < history.first:
+                with history.lock:
+                    follower = history.follow()
+
+    def _next_file(self, base: tuple[int, list[Event]], kept: int) -> None:
+        self._number += 1
+        self._has_header = False
+        self._size = 0
+        self._base = base
+        self._describer = Describer(self.recorder.tables)
+        for number in range(max(1, self._number - 2), self._number - kept):
+            with suppress(OSError):
+                os.unlink(self._path(number))
 
 
 def read_parts(folder: str) -> list[tuple[Part, int]]:
     """Return (part, when its bare fork began or 0) of every process that wrote into the folder, oldest first."""
-    found: dict[int, tuple[Part, int]] = {}
+    paths: dict[tuple[int, int], list[tuple[int, Path]]] = {}
     for path in Path(folder).glob("part-*.bin"):
-        part = _read_part(path)
-        if part is None:
-            continue
-        earlier = found.get(part[0].pid)
+        pid, start_ns, number = map(int, path.stem.split("-")[1:])
+        paths.setdefault((pid, start_ns), []).append((number, path))
+    found: dict[int, tuple[Part, int]] = {}
+    for (pid, _), files in sorted(paths.items()):
         # The pid is in the ids: of two processes that had the same, one after the other, only one can be told apart.
-        if earlier is None or part[0].start_ns < earlier[0].start_ns:
-            found[part[0].pid] = part
+        part = _read_part([path for _, path in sorted(files)]) if pid not in found else None
+        if part is not None:
+            found[pid] = part
     return sorted(found.values(), key=lambda part: part[0].start_ns)
 
 
-def _read_part(path: Path) -> tuple[Part, int] | None:
-    from dataclasses import replace
-
-    content = path.read_bytes()
-    position = 0
+def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
     header: Part | None = None
     forked_ns = end_ns = cpu_ns = 0
     events: list[Event] = []
     tables: dict[str, Any] = {name: {} for name in _TABLES}
+    for path in paths:
+        for frame in _frames(path):
+            if "header" in frame and header is None:  # the base of a later file is where the one before ends
+                header, forked_ns = frame["header"]
+            end_ns, cpu_ns = frame["end_ns"], frame["cpu_ns"]
+            events += events_of(frame["fields"])
+            for name, table in tables.items():
+                table.update(frame[name])
+    if header is None:
+        return None
+    if header.events:
+        events = [event if event[0] >= header.start_ns else (header.start_ns, *event[1:]) for event in events]
+    events.sort(key=lambda event: event[0])  # stable, as in Recorder.freeze
+    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns, events=[*header.events, *events], **tables), forked_ns
+
+
+def _frames(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:  # the child has just gone on in the next
+        return
+    position = 0
     while position + _LENGTH_BYTES <= len(content):
         start = position + _LENGTH_BYTES
         position = start + int.from_bytes(content[position:start], "little")
         if position > len(content):
-            break  # torn
-        frame = pickle.loads(content[start:position])
-        if "header" in frame:
-            header, forked_ns = frame["header"]
-        end_ns, cpu_ns = frame["end_ns"], frame["cpu_ns"]
-        events += events_of(frame["fields"])
-        for name, table in tables.items():
-            table.update(frame[name])
-    if header is None:
-        return None
-    events.sort(key=lambda event: event[0])  # stable, as in Recorder.freeze
-    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns, events=events, **tables), forked_ns
+            return  # torn
+        yield pickle.loads(content[start:position])

@@ -91,20 +91,29 @@ class CallbackRun(Run):
             except BaseException as error:
                 drop_our_frame(error)
                 raise
-        state = recorder.local.state
-        earlier = state.cause
-        state.cause = cause
-        begin_ns = now_ns()
+        state = None
+        try:
+            state = recorder.local.state
+            earlier = state.cause
+            begin_ns = now_ns()
+            state.cause = cause
+        except BaseException as error:
+            probe.guard.check(error)
+            state = None
         try:
             return callback(*args)
         except BaseException as error:
             drop_our_frame(error)
             raise
         finally:
-            state.cause = earlier
-            end_ns = now_ns()
-            if end_ns - begin_ns >= LONG_CALLBACK_NS:
-                probe.guard(_note_long_callback, probe, state.id, callback, begin_ns, end_ns)
+            if state is not None:
+                state.cause = earlier
+                try:
+                    end_ns = now_ns()
+                    if end_ns - begin_ns >= LONG_CALLBACK_NS:
+                        _note_long_callback(probe, state.id, callback, begin_ns, end_ns)
+                except BaseException as error:
+                    probe.guard.check(error)
             self = callback = args = None  # type: ignore[assignment]  # see StepRun
 
 
@@ -125,9 +134,10 @@ class StepRun(Run):
                 drop_our_frame(error)
                 raise
         task = callback.__self__
-        state = recorder.local.state
-        earlier_cause, earlier_task = state.cause, state.task
+        state = None
         try:
+            state = recorder.local.state
+            earlier_cause, earlier_task = state.cause, state.task
             if probe.open_step is not None:
                 probe.close_late_step()
             if not entry.has_name:
@@ -137,6 +147,9 @@ class StepRun(Run):
             state.task = entry.id
             recorder.append((now_ns(), state.id, STEP_STARTED, entry.id, probe.loop_id, 0, flags))
         except BaseException as error:
+            if state is not None:
+                state.cause, state.task = earlier_cause, earlier_task
+                state = None
             probe.guard.check(error)
         try:
             return callback(*args)
@@ -144,13 +157,13 @@ class StepRun(Run):
             drop_our_frame(error)
             raise
         finally:
-            time_ns = now_ns()
-            state.cause = earlier_cause
-            state.task = earlier_task
-            try:
-                _end_step(probe, time_ns, state.id, entry, task)
-            except BaseException as error:
-                probe.guard.check(error)
+            if state is not None:
+                state.cause = earlier_cause
+                state.task = earlier_task
+                try:
+                    _end_step(probe, now_ns(), state.id, entry, task)
+                except BaseException as error:
+                    probe.guard.check(error)
             # An exception's traceback holds the frame of the coroutine, and that holds this one: what is named here
             # would live as long as the exception.
             self = callback = task = entry = args = None  # type: ignore[assignment]
@@ -168,6 +181,8 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
         return  # the recording stopped inside this step
     if table.late_names or table.ends:
         table.settle()
+    if recorder.is_unattended:
+        recorder.attend()
     entry.stepped_ns = time_ns
     awaited, site, flags = table.step_end(entry, task)
     if probe.note_stack is not None and not flags & OUTCOME_MASK and not (flags & YIELDED and entry.has_stack):

@@ -1,8 +1,9 @@
 """Append events: the recorder, and the one place that picks which one runs."""
 
-from asynctrace.recorder.reference import Recorder, ThreadState
+from asynctrace.recorder.keeper import Keeper
+from asynctrace.recorder.reference import DEFAULT_LIMIT_BYTES, Recorder, Sink, ThreadState
 
-__all__ = ["Recorder", "ThreadState", "core"]
+__all__ = ["DEFAULT_LIMIT_BYTES", "Keeper", "Recorder", "Sink", "ThreadState", "core"]
 
 
 def core() -> str:

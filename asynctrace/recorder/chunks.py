@@ -128,7 +128,10 @@ class History:
         for chunk in list(self._chunks):
             last = first + len(chunk)
             if last > begin and first < end:
-                yield chunk, chunk.fields[max(0, begin - first) * FIELDS : (end - first) * FIELDS]
+                if first >= begin and last <= end and len(chunk) >= self._chunk_events:
+                    yield chunk, chunk.fields  # whole, and no longer added to
+                else:
+                    yield chunk, chunk.fields[max(0, begin - first) * FIELDS : (end - first) * FIELDS]
             first = last
 
     def open_fields(self) -> list[int]:

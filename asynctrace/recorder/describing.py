@@ -25,6 +25,7 @@ from asynctrace.events import (
 from asynctrace.recorder.places import expression_at
 from asynctrace.recorder.tables import Places, Tables
 
+_NAMING = frozenset({TASK_CREATED, STEP_STARTED, STEP_FINISHED, TASK_COLLECTED})  # a task's name is read where it steps
 _MOST_NAMELESS = 1_000
 
 
@@ -70,13 +71,13 @@ class Describer:
                 if other:
                     places.add((other, flags))
                     numbers.add(other)
-            elif kind == TASK_CREATED or kind == STEP_STARTED or kind == STEP_FINISHED or kind == TASK_COLLECTED:
+            elif kind in _NAMING:
                 name = names.get(subject)
                 if name is not None and self._names.get(subject) != name:
                     self._names[subject] = entries.names[subject] = name
-                if kind == TASK_COLLECTED or (kind == STEP_FINISHED and flags & OUTCOME_MASK):
-                    if self._names.pop(subject, None) is None and len(self._nameless) < _MOST_NAMELESS:
-                        self._nameless[subject] = None
+                has_ended = kind == TASK_COLLECTED or (kind == STEP_FINISHED and flags & OUTCOME_MASK)
+                if has_ended and self._names.pop(subject, None) is None and len(self._nameless) < _MOST_NAMELESS:
+                    self._nameless[subject] = None
             elif kind == AWAIT_STACK and site not in given:
                 stack = self._tables.meaning(site)
                 if isinstance(stack, tuple):

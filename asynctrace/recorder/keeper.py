@@ -1,8 +1,8 @@
 """The keeper: a thread of ours that settles what hooks have appended, keeps it within its bound and feeds its sinks.
 
-The program must not see it. It is no thread of `threading`'s, works in pieces of about a millisecond, and lets go of the
-interpreter between them. A process that forks must have no other thread (Python 3.12+ warns of one): the keeper leaves
-before a fork, and comes back when a hook asks for it.
+The program must not see it. It is no thread of `threading`'s, works in pieces of about a millisecond, and lets go of
+the interpreter between them. A process that forks must have no other thread (Python 3.12+ warns of one): the keeper
+leaves before a fork, and comes back when a hook asks for it.
 """
 
 from __future__ import annotations
@@ -11,25 +11,14 @@ import _thread
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from asynctrace import clock
 from asynctrace.recorder.reference import Recorder
 
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
-_MANY_EVENTS = 200_000  # behind by that much, the keeper no longer waits between its pieces of work
+_LATE_NS = 200_000_000  # behind by that much, the keeper no longer waits between its pieces of work
 _GONE_WITHIN_S = 1.0
-
-
-class Sink(Protocol):
-    """Takes settled events as they come."""
-
-    position: int  # the number of the next event that it takes
-
-    def take(self, is_last: bool) -> Iterator[None]:
-        """Take what is there, a piece of about a millisecond for each step."""
-        ...
 
 
 class Keeper:
@@ -42,10 +31,8 @@ class Keeper:
 
     def __init__(self, recorder: Recorder, check: Callable[[BaseException], object]) -> None:
         self.recorder = recorder
-        self.sinks: list[Sink] = []
         self.jobs: deque[Iterator[None]] = deque()  # done when the sinks are
         self.watches: list[Callable[[], None]] = []  # called at every turn
-        self.is_away = False  # left before a fork: `come_back` has it go on
         self._check = check
         self._wake = _thread.allocate_lock()  # held, but when somebody wakes the keeper
         self._gone = _thread.allocate_lock()  # held while the thread runs
@@ -53,12 +40,13 @@ class Keeper:
         self._is_wanted = False
         self._settled_ns = recorder.start_ns
         self._wake.acquire()
+        recorder.attend, recorder.detach = self.start, self.leave
 
     def start(self) -> None:
         """Start the thread."""
         if self._gone.locked():
             return
-        self._is_wanted, self.is_away = True, False
+        self._is_wanted, self.recorder.is_unattended = True, False
         self._gone.acquire()
         try:
             _thread.start_new_thread(self._run, ())
@@ -68,24 +56,19 @@ class Keeper:
 
     def stop(self) -> None:
         """Have the thread end, and wait for that; not from the thread itself."""
-        self._is_wanted = False
+        self._is_wanted = self.recorder.is_unattended = False
         if not self._gone.locked() or self._native_id == _thread.get_native_id():
             return
         self.wake()
         if self._gone.acquire(True, _GONE_WITHIN_S):
             self._gone.release()
-            self._wait_for_system()
 
     def leave(self) -> None:
-        """End the thread for the time of a fork."""
+        """End the thread until a hook asks for it: for the time of a fork, or before there is anything to do."""
         if self._is_wanted:
             self.stop()
-            self.is_away = True
-
-    def come_back(self) -> None:
-        """Start the thread again."""
-        if self.is_away:
-            self.start()
+            self._wait_for_system()
+        self.recorder.is_unattended = True
 
     def wake(self) -> None:
         """Have a turn at once. Takes no lock that anybody waits for: a signal's handler may call this."""
@@ -104,12 +87,12 @@ class Keeper:
     def _run(self) -> None:
         self._native_id = _thread.get_native_id()
         try:
-            while self._is_wanted:
+            while self._has_to_go_on():
                 self._wake.acquire(True, INTERVAL_S)
                 for _ in self._turn():
-                    if not self._is_wanted:
+                    if not self._has_to_go_on():
                         break
-                    if len(self.recorder.history) - self._position() < _MANY_EVENTS:
+                    if clock.now_ns() - self._settled_ns < _LATE_NS:
                         self._wake.acquire(True, _BREATH_S)
         except BaseException as error:
             self._is_wanted = False
@@ -120,8 +103,8 @@ class Keeper:
         finally:
             self._gone.release()
 
-    def _position(self) -> int:
-        return min((sink.position for sink in self.sinks), default=len(self.recorder.history))
+    def _has_to_go_on(self) -> bool:
+        return self._is_wanted
 
     def _turn(self) -> Iterator[None]:
         recorder = self.recorder
@@ -132,8 +115,10 @@ class Keeper:
         for watch in self.watches:
             watch()
         yield
-        for sink in list(self.sinks):
-            yield from sink.take(False)
+        for sink in list(recorder.sinks):
+            for _ in sink.take():
+                recorder.drop_oldest()
+                yield
         while recorder.drop_oldest():
             yield
         while self.jobs:

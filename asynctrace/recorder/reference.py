@@ -14,7 +14,7 @@ import threading
 import time
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from asynctrace import clock
 from asynctrace.events import Event, Part, ThreadInfo
@@ -23,7 +23,7 @@ from asynctrace.recorder.describing import Describer, Entries
 from asynctrace.recorder.tables import Tables, traced_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["DEFAULT_LIMIT_BYTES", "Cause", "Recorder", "ThreadState", "traced_codes"]
 
@@ -48,6 +48,14 @@ class ThreadState:
         self.depth = 0  # how many recorded calls are open
 
 
+class Sink(Protocol):
+    """Takes settled events as they come."""
+
+    def take(self) -> Iterator[None]:
+        """Take what is there, a piece of about a millisecond for each step."""
+        ...
+
+
 class _Local(threading.local):
     """The state of the current thread. A thread-local, since the system's thread ids are used again."""
 
@@ -68,7 +76,8 @@ class Recorder:
         self.pid = os.getpid()
         self.start_ns = clock.now_ns()
         self.wall_ns = clock.wall_ns()
-        self.cpu_start_ns = time.process_time_ns()
+        self._cpu_start_ns = time.process_time_ns()
+        self._cpu_end_ns = 0
         # The fields of all events, one after another: a tuple kept for each would take half as much again, in time and
         # memory. Extending a list by a tuple is one step that no other thread, signal or collection gets into.
         self._fields: list[int] = []
@@ -82,7 +91,12 @@ class Recorder:
         self.codes = self.tables.codes
         self.site, self.text, self.stack = self.tables.site, self.tables.text, self.tables.stack
         self.history = History(self._fields, limit_bytes, self._count_entries)
+        self.sinks: list[Sink] = []  # that the keeper feeds
         self._swept = 0  # entries that the last sweep left
+        # While the keeper is away for a fork, whoever appends asks it to come back.
+        self.is_unattended = False
+        self.attend: Callable[[], None] = _do_nothing
+        self.detach: Callable[[], None] = _do_nothing  # have the keeper leave
         self.local = _Local(self)
 
     @property
@@ -141,9 +155,20 @@ class Recorder:
     def _count_entries(self) -> int:
         return len(self.tables) + len(self.names)
 
+    def begin(self) -> None:
+        """Have the clocks of the recording start now."""
+        self.start_ns = clock.now_ns()
+        self.wall_ns = clock.wall_ns()
+        self._cpu_start_ns = time.process_time_ns()
+
+    def end(self) -> None:
+        """Tell what was made to record that the recording has ended."""
+        self.is_open = False
+        self._cpu_end_ns = time.process_time_ns()
+
     def cpu_ns(self) -> int:
-        """Return the CPU time of this process since the start."""
-        return time.process_time_ns() - self.cpu_start_ns
+        """Return the CPU time of this process from the start to now, or to the end."""
+        return (self._cpu_end_ns or time.process_time_ns()) - self._cpu_start_ns
 
     def freeze(
         self, end_ns: int, cpu_ns: int = 0, *, begin_ns: int = 0, first: int = 0, cpu_before_ns: int = 0
@@ -160,7 +185,8 @@ class Recorder:
         history = self.history
         self.settle()
         with history.lock:
-            number, base, start_ns = history.first, [], self.start_ns
+            base: list[Event] = []
+            number, start_ns = history.first, self.start_ns
             if begin_ns > start_ns:
                 number = max(number, history.number_at(begin_ns))
             if number:
@@ -197,6 +223,10 @@ class Recorder:
             stacks=entries.stacks,
             events=events,
         )
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _process_name() -> str:

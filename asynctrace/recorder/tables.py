@@ -7,7 +7,6 @@ between. Nothing is kept for ever: `sweep` drops what no event names any more.
 from __future__ import annotations
 
 import itertools
-import threading
 import weakref
 from types import CodeType
 

@@ -1,0 +1,171 @@
+"""Write a recording to its file while the program runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from asynctrace import clock
+from asynctrace.events import Event, Part
+from asynctrace.formats.perfetto_stream import StreamFile
+from asynctrace.recorder import Recorder
+from asynctrace.recorder.chunks import FIELDS, Follower, events_of
+from asynctrace.recorder.describing import Describer
+
+logger = logging.getLogger("asynctrace")
+
+_AT_ONCE = 400  # events to write in one piece of work, of about a millisecond
+_FOLLOW_AT_ONCE = 1_600
+_NO_LIMIT = 1 << 60
+
+
+class FileSink:
+    """Writes what the keeper has settled; a failure ends the writing, with one warning, and never the program.
+
+    Args:
+        recorder: Whose events.
+        path: The file; what is there is replaced.
+        limit_bytes: What it may take on disk.
+
+    Raises:
+        OSError: If the file cannot be opened.
+    """
+
+    def __init__(self, recorder: Recorder, path: Path, limit_bytes: int) -> None:
+        self.position = recorder.history.first
+        self.error: str | None = None  # why the file is not whole
+        self.is_open = True
+        self._recorder = recorder
+        self._path = path
+        self._file = StreamFile(path, limit_bytes)
+        self._lock = threading.Lock()  # of the keeper and of whoever finishes
+        self._describer = Describer(recorder.tables)
+        self._follower: Follower | None = None
+
+    def begin(self) -> None:
+        """Write who the process is."""
+        self._guarded(self._file.begin, self._part([], self._recorder.start_ns))
+
+    def take(self) -> Iterator[None]:
+        """Write what is there, a piece for each step."""
+        while self._write_next():
+            yield
+
+    def finish(self, end_ns: int, cpu_ns: int, children: Iterable[Part]) -> None:
+        """Write the rest and the end of the file."""
+        for _ in self.take():
+            pass
+        with self._lock:
+            if self.is_open:
+                self.is_open = False
+                self._guarded(self._file.finish, end_ns, cpu_ns, children)
+        if self.error is None and not self._path.exists():
+            self.error = "could not be saved: it was removed while the program ran"
+
+    def leave(self) -> None:
+        """Close the file as it is, in a process that has forked: it is the parent's."""
+        self.is_open = False
+        self._file.abandon()
+
+    def _write_next(self) -> bool:
+        """Write one piece; return whether there may be more."""
+        history = self._recorder.history
+        with self._lock:
+            if not self.is_open:
+                return False
+            with history.lock:
+                is_dropped = self.position < history.first
+                if is_dropped:  # before it was written: what is in the file has nothing to do with what follows
+                    self._follower = history.follow()
+                pieces = [] if is_dropped else [fields for _, fields in history.pieces(self.position, at_most=_AT_ONCE)]
+            if is_dropped:
+                self._begin_segment(drop_earlier=True)
+                return True
+            if not pieces:
+                return False
+            events = events_of([*chain.from_iterable(pieces)])
+            self._guarded(self._file.write, self._part(events, events[0][0]))
+            self.position += len(events)
+            if self.is_open and self._file.wants_segment:
+                self._prepare_segment()
+            return True
+
+    def _prepare_segment(self) -> None:
+        """Have the fold go along faster than the events are written; where it has caught up the segment begins."""
+        history = self._recorder.history
+        if self._follower is None or self._follower.position < history.first:
+            with history.lock:
+                self._follower = history.follow()
+        if self._follower.advance(self.position, _FOLLOW_AT_ONCE):
+            self._begin_segment()
+
+    def _begin_segment(self, drop_earlier: bool = False) -> None:
+        assert self._follower is not None
+        time_ns, base = self._follower.base()
+        self.position = self._follower.position
+        self._follower = None
+        self._describer = Describer(self._recorder.tables)
+        self._guarded(self._file.begin_segment, self._part(base, time_ns), drop_earlier=drop_earlier)
+
+    def _part(self, events: list[Event], start_ns: int) -> Part:
+        return self._recorder.part(events, self._describer.describe(events), start_ns, start_ns)
+
+    def _guarded(self, write: Callable[..., None], *args: object, **keywords: object) -> None:
+        try:
+            write(*args, **keywords)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.error = f"ends early: {reason}"
+            self.is_open = False
+            self._file.abandon()
+            logger.warning("%s: %s: the trace ends here, the program goes on", self._path, reason)
+
+
+def write_snapshot(
+    recorder: Recorder, path: Path, cpu_ns: int, children: Callable[[], Iterable[Part]]
+) -> Iterator[None]:
+    """Write all that a recorder holds now to a file of its own, a piece for each step; the recording goes on.
+
+    Args:
+        recorder: Whose events.
+        path: The file, which is there when it is complete.
+        cpu_ns: The CPU time of the process since the recorder's start.
+        children: Returns what the child processes have recorded.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    recorder.settle()
+    end_ns = clock.now_ns()
+    history = recorder.history
+    with history.lock:
+        follower = history.follow()
+        pieces: deque[array[int]] = deque(fields for _, fields in history.pieces(history.first))
+    base: list[Event] = []
+    start_ns = recorder.start_ns
+    if follower.position:
+        start_ns, base = follower.base()
+    temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}")
+    describer = Describer(recorder.tables)
+    file = StreamFile(temporary, _NO_LIMIT)
+    try:
+        file.begin(recorder.part(base, describer.describe(base), start_ns, start_ns))
+        yield
+        while pieces:
+            fields = pieces.popleft()  # so that what the recorder drops meanwhile goes
+            for position in range(0, len(fields), _AT_ONCE * FIELDS):
+                events = events_of(fields[position : position + _AT_ONCE * FIELDS])
+                file.write(recorder.part(events, describer.describe(events), start_ns, start_ns))
+                yield
+        file.finish(end_ns, max(0, cpu_ns - follower.cpu_ns), children())
+        temporary.replace(path)
+    except BaseException:
+        file.abandon()
+        temporary.unlink(missing_ok=True)
+        raise
