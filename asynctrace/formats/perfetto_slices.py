@@ -68,6 +68,22 @@ class Slices:
         for track in self._tasks.values():
             self._label(track)
 
+    def close_all(self) -> list[bytes]:
+        """Close every slice that is open: a later segment opens them again."""
+        return [end for track in (*self._tracks.seen_threads(), *self._tasks.values()) for end in track.close_all()]
+
+    def open_again(self) -> list[bytes]:
+        """Open the slices that are open after the events of a base, of which nothing was shown."""
+        self._threads.job_arrows.clear()  # they would have no beginning
+        for task in self._tasks.values():
+            task.arrows.clear()
+            task.wakes.clear()
+        tracks = (*self._tracks.seen_threads(), *self._tasks.values())
+        begins = [content for track in tracks for _, content, _ in track.slices]
+        if begins:
+            begins[-1] += self._counts()
+        return [event_field(content) for content in begins]
+
     # Tasks.
 
     def _task_created(self, event: Event) -> Shown:
@@ -97,7 +113,8 @@ class Slices:
         if track is None:
             return NOTHING
         shown: list[bytes] = []
-        if flags & 7 == kinds.CAUSE_TASK and cause != task:
+        # The step that caused a wake before what is kept may have ended, and another one of that task run now.
+        if flags & 7 == kinds.CAUSE_TASK and cause != task and not flags & kinds.SEEN_LATE:
             shown += self._arrow_of_wake(track, cause, thread)
         if track.is_running:
             track.is_woken = True
@@ -232,8 +249,8 @@ class Slices:
         _, thread, _, coroutine, awaiter, site, flags = event
         steps = self._steps.get(thread)
         track: TaskTrack | None
-        if flags & kinds.SEEN_LATE:
-            # Of a task that waits, or of the step in progress: the end of a step that comes next tells.
+        if flags & kinds.SEEN_LATE and not steps:
+            # Whose it is, the end of a step that comes next may tell.
             self._coroutines[coroutine] = CoroutineSlice(None, site, bool(flags & kinds.ASYNC_GENERATOR))
             self._late.append(coroutine)
             return NOTHING

@@ -65,7 +65,9 @@ class ThreadSlices:
         return self._tracks.thread(thread).close(call, fields)
 
     def _job_submitted(self, event: Event) -> Shown:
-        _, thread, _, job, _, site, _ = event
+        _, thread, _, job, _, site, flags = event
+        if flags & kinds.SEEN_LATE:
+            return NOTHING  # it was submitted before
         arrow = self.job_arrows[job] = next(self._new_flow)
         content = layout.event_start(layout.INSTANT, self._tracks.thread(thread).uuid)
         name = self._names.text(f"submit {self._names.described(site).name}")

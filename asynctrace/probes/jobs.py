@@ -17,7 +17,7 @@ from types import FunctionType
 from typing import Any, Protocol
 
 from asynctrace import clock
-from asynctrace.events import CALL_JOB, JOB_OTHER, JOB_PROCESS, JOB_SUBMITTED, JOB_THREAD
+from asynctrace.events import CALL_JOB, JOB_FORGOTTEN, JOB_OTHER, JOB_PROCESS, JOB_SUBMITTED, JOB_THREAD
 from asynctrace.probes.calls import OpenCall, close_call, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.imports import ImportWatch
@@ -144,15 +144,20 @@ class JobCall:
     )
 
     def __init__(self, func: Any, args: tuple[Any, ...], probe: JobSource, recorder: Recorder, job: int) -> None:
+        self._asynctrace_is_submitted = False
+        self._asynctrace_func = func
         function, is_batch = innermost(func, args)
         code = code_of(function)
-        self._asynctrace_func = func
         self._asynctrace_probe = probe
         self._asynctrace_recorder = recorder
         self._asynctrace_job = job
         self._asynctrace_code = None if is_batch else code
         self._asynctrace_site = site_of(recorder, function, code)
-        self._asynctrace_is_submitted = False
+
+    def __del__(self) -> None:
+        # Perhaps on another thread, in a fork, or long after the recording has ended.
+        if self._asynctrace_is_submitted and self._asynctrace_recorder.is_open:
+            self._asynctrace_probe.guard(_note_forgotten, self._asynctrace_recorder, self._asynctrace_job)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         probe = self._asynctrace_probe
@@ -202,6 +207,10 @@ class JobCall:
                 raise
         # As a partial, which needs nothing of ours to be imported where it is unpickled. Its state has the id.
         return functools.partial, (func,), (func, (), {}, {JOB_ATTRIBUTE: self._asynctrace_job})
+
+
+def _note_forgotten(recorder: Recorder, job: int) -> None:
+    recorder.append((clock.now_ns(), recorder.local.state.id, JOB_FORGOTTEN, job, 0, 0, 0))
 
 
 def _open_job(job: JobCall) -> OpenCall:

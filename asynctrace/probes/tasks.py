@@ -92,6 +92,7 @@ class TaskTable:
         self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
         # Of eager steps whose roots are not seen: (task, end, thread, outcome, site) of what was seen of them.
         self.ends: list[tuple[TaskEntry, int, int, int, int]] = []
+        self.loops: dict[int, object] = {}  # id -> weak reference, that tells when the loop is gone
         self.get = self._entries.get  # by address
 
     def meet(self, task: Any, time_ns: int, state: ThreadState, flags: int = 0) -> TaskEntry:

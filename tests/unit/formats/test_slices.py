@@ -252,6 +252,7 @@ def test_a_recording_that_begins_late_shows_where_each_task_stands(tmp_path: Pat
         (1, kinds.TASK_CREATED, A, 0, MAIN, late),
         (1, kinds.STEP_STARTED, A, LOOP, 0, late),
         (2, kinds.TASK_CREATED, B, 0, WORKER, late),
+        (3, kinds.STEP_STARTED, B, LOOP, 0, late),
         (3, kinds.COROUTINE_STARTED, C1, 0, WORKER, late),
         (3, kinds.COROUTINE_SUSPENDED, C1, 0, 8),
         (4, kinds.COROUTINE_STARTED, C2, C1, SLEEP, late),
@@ -263,13 +264,13 @@ def test_a_recording_that_begins_late_shows_where_each_task_stands(tmp_path: Pat
     )
     assert seen.on("worker") == [
         (0, "fetcher", 2, None),
-        (1, "worker", 5, None),
-        (2, "sleep", 5, None),
+        (1, "worker", 3, None),
+        (2, "sleep", 4, None),
         (3, "waiting Future", 5, None),
     ]
     assert seen.on("main") == [
         (0, "main (Task-1)", 1, None),
-        (1, "main", 7, None),
+        (1, "main", 6, None),
         (2, "waiting asyncio.sleep( 1)", 7, None),
     ]
 
