@@ -40,6 +40,7 @@ _PY_STEPS = tuple(
 )
 _Handle = asyncio.Handle
 TIMER: Cause = (CAUSE_TIMER, 0, 0, 0)
+_NEVER_S = 9e9  # of the clock, which counts from boot: anyio sets timers at infinity
 UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
 _step_types: set[type] = set()
 
@@ -258,7 +259,12 @@ class LoopProbe:
     def timer(self, when: Any) -> Cause:
         """Return the cause that a timer is: with its due time, where the loop's clock is the machine's."""
         loop: Any = self.loop_ref()
-        if type(loop).time is _base_events.BaseEventLoop.time and "time" not in vars(loop) and type(when) is float:
+        if (
+            type(loop).time is _base_events.BaseEventLoop.time
+            and "time" not in vars(loop)
+            and type(when) is float
+            and abs(when) < _NEVER_S  # not nan either
+        ):
             return CAUSE_TIMER, 0, 0, int(when * 1e9)
         return TIMER
 
