@@ -93,6 +93,7 @@ class Recorder:
         self.history = History(self._fields, limit_bytes, self._count_entries)
         self.sinks: list[Sink] = []  # that the keeper feeds
         self._swept = 0  # entries that the last sweep left
+        self._swept_end = 0  # how many events there had been
         # While the keeper is away for a fork, whoever appends asks it to come back.
         self.is_unattended = False
         self.attend: Callable[[], None] = _do_nothing
@@ -145,9 +146,10 @@ class Recorder:
             try:
                 for task in history.drop_oldest():
                     self.names.pop(task, None)
-                if len(self.tables) > 2 * self._swept + 1_000:
+                # Once all that was there at the last sweep is gone, or the tables have doubled.
+                if history.first >= self._swept_end or len(self.tables) > 2 * self._swept + 1_000:
                     self.tables.sweep(*history.used_numbers())
-                    self._swept = len(self.tables)
+                    self._swept, self._swept_end = len(self.tables), history.end
             finally:
                 history.is_busy = False
         return True
