@@ -51,7 +51,7 @@ def note_running(
             if probe.note_stack is not None:
                 probe.note_stack(time_ns, state.id, entry, task)
             recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, SUSPENDED | SEEN_LATE))
-        else:
+        if task in queued:  # also what it waited for may be done by now
             recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
 
 

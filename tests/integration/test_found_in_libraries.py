@@ -6,8 +6,10 @@ import asyncio
 import math
 
 import pytest
-from integration.both_ways import both_ways, task_of
+from integration.both_ways import both_ways, kinds, task_of
 from integration.trace_rules import check
+
+import asynctrace
 
 
 @pytest.mark.parametrize("when", [math.inf, -math.inf, 1e300], ids=str)
@@ -28,3 +30,27 @@ def test_a_timer_may_be_due_at_any_time(when: float) -> None:
 
     check(trace)
     assert task_of(trace, "main").outcome == "returned"
+
+
+def test_a_task_whose_wait_is_over_when_the_recording_starts_is_ready() -> None:
+    # httpx: a server's thread runs its loop when a test's recording starts.
+    recording = asynctrace.record()
+
+    async def waits(future: asyncio.Future[None]) -> None:
+        await future
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        waiting = asyncio.create_task(waits(future))
+        await asyncio.sleep(0)
+        future.set_result(None)
+        recording.start()
+        await waiting
+
+    try:
+        asyncio.run(main())
+    finally:
+        recording.stop()
+
+    check(recording.trace)
+    assert kinds(task_of(recording.trace, "waits")) == ["ready unknown", "running"]
