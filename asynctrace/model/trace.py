@@ -1,7 +1,8 @@
 """The values of a Trace: what happened, as plain objects. Built from events by `asynctrace.model.build`.
 
 All times are monotonic nanoseconds (`*_ns`). Intervals are half-open, [start_ns, end_ns). Objects refer to each other
-(a task to its creator, a wait to the task awaited), so they compare by identity; two traces compare by content.
+(a task to its creator, a wait to the task awaited), so they compare by identity, and show nothing of each other when
+printed; two traces compare by content.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Thread:
 
     id: int
     name: str
-    process: Process
+    process: Process = field(repr=False)
     is_main: bool
 
 
@@ -57,9 +58,9 @@ class Loop:
 
     id: int
     type: str
-    thread: Thread | None
-    idle: tuple[tuple[int, int], ...] = ()
-    callbacks: tuple[Callback, ...] = ()
+    thread: Thread | None = field(repr=False)
+    idle: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    callbacks: tuple[Callback, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ class Cause:
     """What woke a task. `task` or `thread` is set when that is the kind; `code` names what completed the future."""
 
     kind: CauseKind
-    task: Task | None = None
-    thread: Thread | None = None
+    task: Task | None = field(default=None, repr=False)
+    thread: Thread | None = field(default=None, repr=False)
     code: str | None = None
 
 
@@ -91,8 +92,8 @@ class Wait:
     expression: str | None = None
     file: str | None = None
     line: int | None = None
-    awaited: Task | None = None
-    job: Job | None = None
+    awaited: Task | None = field(default=None, repr=False)
+    job: Job | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -102,8 +103,8 @@ class State:
     kind: StateKind
     start_ns: int
     end_ns: int
-    wait: Wait | None = None
-    cause: Cause | None = None
+    wait: Wait | None = field(default=None, repr=False)
+    cause: Cause | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +138,15 @@ class Task:
     is_internal: bool  # asyncio's own shutdown tasks
     is_eager: bool
     is_clipped: bool
-    loop: Loop | None
-    creator: Task | None
+    loop: Loop | None = field(repr=False)
+    creator: Task | None = field(repr=False)
     created_ns: int
     finished_ns: int | None
     outcome: Outcome
     error: str | None  # the exception's type, when outcome is "raised"
-    coroutine: Coroutine | None = None
-    states: tuple[State, ...] = ()
-    blockings: tuple[Blocking, ...] = ()
+    coroutine: Coroutine | None = field(default=None, repr=False)
+    states: tuple[State, ...] = field(default=(), repr=False)
+    blockings: tuple[Blocking, ...] = field(default=(), repr=False)
     end_ns: int = 0  # finished_ns, or the end of the recording
 
 
@@ -173,13 +174,13 @@ class Coroutine:
     is_generator: bool
     is_clipped: bool
     attributes: dict[str, str | int | float | bool]
-    task: Task | None
-    awaiter: Coroutine | None
+    task: Task | None = field(repr=False)
+    awaiter: Coroutine | None = field(repr=False)
     started_ns: int
     finished_ns: int | None
     outcome: Outcome
     error: str | None = None
-    suspensions: tuple[Suspension, ...] = ()
+    suspensions: tuple[Suspension, ...] = field(default=(), repr=False)
     end_ns: int = 0
 
 
@@ -198,16 +199,16 @@ class Call:
     line: int
     is_user: bool
     attributes: dict[str, str | int | float | bool]
-    thread: Thread
-    task: Task | None
-    parent: Call | None
-    job: Job | None
+    thread: Thread = field(repr=False)
+    task: Task | None = field(repr=False)
+    parent: Call | None = field(repr=False)
+    job: Job | None = field(repr=False)
     started_ns: int
     finished_ns: int | None
     outcome: Outcome
     error: str | None = None
     cpu_ns: int = 0
-    blockings: tuple[Blocking, ...] = ()
+    blockings: tuple[Blocking, ...] = field(default=(), repr=False)
     end_ns: int = 0
     is_clipped: bool = False
 
@@ -219,12 +220,12 @@ class Job:
     id: int
     kind: JobKind
     name: str
-    task: Task | None
+    task: Task | None = field(repr=False)
     submitted_ns: int
     finished_ns: int | None
     outcome: Outcome
     error: str | None = None
-    call: Call | None = None
+    call: Call | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,14 +246,14 @@ class Trace:
         >>> recording.trace.tasks[0].states
     """
 
-    tasks: tuple[Task, ...]  # in order of creation
-    coroutines: tuple[Coroutine, ...]  # in order of their start
-    calls: tuple[Call, ...]
-    jobs: tuple[Job, ...]
-    loops: tuple[Loop, ...]
-    threads: tuple[Thread, ...]
-    processes: tuple[Process, ...]  # the recording's own first
-    marks: tuple[Mark, ...]
+    tasks: tuple[Task, ...] = field(repr=False)  # in order of creation
+    coroutines: tuple[Coroutine, ...] = field(repr=False)  # in order of their start
+    calls: tuple[Call, ...] = field(repr=False)
+    jobs: tuple[Job, ...] = field(repr=False)
+    loops: tuple[Loop, ...] = field(repr=False)
+    threads: tuple[Thread, ...] = field(repr=False)
+    processes: tuple[Process, ...] = field(repr=False)  # the recording's own first
+    marks: tuple[Mark, ...] = field(repr=False)
     lost: int
     notes: tuple[str, ...]  # what a reader of the trace must know: functions dropped, a file cut short
     start_ns: int
@@ -266,7 +267,7 @@ class Trace:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
-        if os.fspath(path).endswith((".png", ".svg", ".pdf")):
+        if os.fspath(path).lower().endswith((".png", ".svg", ".pdf")):
             self.gantt(path)
             return
         from asynctrace.formats import save
