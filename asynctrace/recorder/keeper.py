@@ -31,7 +31,7 @@ class Keeper:
 
     def __init__(self, recorder: Recorder, check: Callable[[BaseException], object]) -> None:
         self.recorder = recorder
-        self.jobs: deque[Iterator[None]] = deque()  # done when the sinks are
+        self.jobs: deque[Iterator[None]] = deque()  # done beside the sinks
         self.watches: list[Callable[[], None]] = []  # called at every turn
         self._check = check
         self._wake = _thread.allocate_lock()  # held, but when somebody wakes the keeper
@@ -88,7 +88,7 @@ class Keeper:
         self._native_id = _thread.get_native_id()
         try:
             while self._has_to_go_on():
-                self._wake.acquire(True, INTERVAL_S)
+                self._wake.acquire(True, 0.0 if self.jobs else INTERVAL_S)
                 for _ in self._turn():
                     if not self._has_to_go_on():
                         break
@@ -119,13 +119,16 @@ class Keeper:
             for _ in sink.take():
                 recorder.drop_oldest()
                 yield
+                self._go_on_with_a_job()
         while recorder.drop_oldest():
             yield
-        while self.jobs:
-            try:
-                next(self.jobs[0])
-            except StopIteration:
-                self.jobs.popleft()
-            if clock.now_ns() - begin_ns > INTERVAL_S * 1e9:
-                break  # the sinks go first
+        while self.jobs and clock.now_ns() - begin_ns < INTERVAL_S * 1e9:
+            self._go_on_with_a_job()
             yield
+
+    def _go_on_with_a_job(self) -> None:
+        try:
+            if self.jobs:
+                next(self.jobs[0])
+        except StopIteration:
+            self.jobs.popleft()
