@@ -54,6 +54,7 @@ class History:
         self.limit_bytes = limit_bytes
         self.lock = threading.RLock()  # of those who read and settle; hooks never wait for it
         self.is_busy = False  # a signal's handler can get in the middle, on the thread that holds the lock
+        self.start_ns = 0  # when the recording's clock started
         self.first = 0
         self.end = 0  # the number of the next event to be settled
         self._fields = fields
@@ -83,6 +84,9 @@ class History:
             events = sorted(zip(*[iter(pending)] * FIELDS, strict=True), key=itemgetter(0))
             pending = list(chain.from_iterable(events))
             times.sort()
+        early = bisect_left(times, self.start_ns)
+        if early:  # another thread's, stamped while the hooks were put in
+            pending[: early * FIELDS : FIELDS] = times[:early] = [self.start_ns] * early
         ready = bisect_right(times, until_ns) * FIELDS
         settled = array("q", pending[:ready])
         self._pending = pending[ready:]
@@ -106,7 +110,8 @@ class History:
 
     def is_over_limit(self) -> bool:
         """Tell whether the oldest chunk has to go."""
-        return len(self._chunks) > 1 and self.used_bytes > self.limit_bytes
+        # The keeper looks from time to time: there has to be room for what comes meanwhile.
+        return len(self._chunks) > 1 and self.used_bytes > self.limit_bytes - self.limit_bytes // 8
 
     def drop_oldest(self) -> list[int]:
         """Fold the oldest chunk into the base; return the tasks that ended in it. To be called with the lock held."""

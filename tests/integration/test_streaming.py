@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -128,7 +129,7 @@ def test_a_service_stays_below_its_limit_on_disk_and_tells_what_it_dropped(tmp_p
     begin = time.monotonic()
     while time.monotonic() - begin < 60:
         sizes.append(sum(path.stat().st_size for path in tmp_path.glob("*out.pftrace*") if path.exists()))
-        if len(sizes) > 100 and any(later < size // 2 for size, later in zip(sizes, sizes[1:], strict=False)):
+        if len(sizes) > 100 and any(later < size // 2 for size, later in itertools.pairwise(sizes)):
             break  # the oldest segments went
         time.sleep(0.02)
 
@@ -280,11 +281,7 @@ def test_killed_at_fifty_random_moments_it_leaves_a_right_trace_each_time(
         process = start(tmp_path, *options)
         time.sleep(moments.random() * (4 if number % 5 == 0 else 0.6))
         alive_ns = kill(process)
-        try:
-            trace = asynctrace.load(tmp_path / "out.pftrace")
-        except asynctrace.FormatError as error:
-            assert "cut short before its first event" in str(error), number
-            continue
+        trace = asynctrace.load(tmp_path / "out.pftrace")
         check(trace)
         assert trace.end_ns > alive_ns - 1_000_000_000, (number, (alive_ns - trace.end_ns) / 1e9)
         hidden = [name for name in os.listdir(tmp_path) if name.startswith(".")]
