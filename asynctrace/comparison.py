@@ -45,6 +45,10 @@ class Comparison:
         """Return the cells of the table under COLUMNS, a row a version; a failed one ends with its error."""
         return [_cells(version, self.baseline) for version in self.versions]
 
+    def notes(self) -> list[str]:
+        """Return what a reader of the figures must know, with the version's name."""
+        return [f"{version.name}: {note}" for version in self.versions for note in version.notes]
+
     def __str__(self) -> str:
         rows = [COLUMNS, *self.table()]
         widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(COLUMNS))]
@@ -55,7 +59,7 @@ class Comparison:
                 for index, (cell, width) in enumerate(zip(row, widths, strict=False))
             ]
             lines.append("  ".join([*cells, *row[len(COLUMNS) :]]).rstrip())
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes()])
 
     def _repr_png_(self) -> bytes | None:
         from asynctrace.charts.comparison_chart import comparison_png

@@ -32,6 +32,15 @@ class Version:
     is_script: bool = False
     output: str = field(repr=False, default="")
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of its figures must know: what was lost, which functions are left out."""
+        trace = self.trace
+        if trace is None:
+            return ()
+        lost = trace.lost - trace.dropped
+        return (*([f"lost {lost:,} events"] if lost else []), *trace.notes)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields of `asynctrace compare --json`."""
         return {

@@ -133,11 +133,7 @@ class _Drawing:
 
     def _notes(self) -> list[str]:
         """Return what a reader must know of the traces: loss, functions dropped."""
-        notes = []
-        for version in self.versions:
-            if version.trace is not None:
-                said = [f"lost {version.trace.lost} events"] if version.trace.lost else []
-                notes += [f"{version.name}: {note}" for note in [*said, *version.trace.notes]]
+        notes = [f"{version.name}: {note}" for version in self.versions for note in version.notes]
         if self._has_mixes():
             notes.insert(0, MIX_NOTE)
         return notes[:6]

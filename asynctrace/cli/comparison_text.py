@@ -54,4 +54,7 @@ def _print_rich(comparison: Comparison) -> None:
     for version, row in zip(comparison.versions, rows, strict=True):
         style = "red" if version.error is not None else "bold" if version.speedup == best else ""
         table.add_row(*(Text(cell) for cell in row), style=style)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for note in comparison.notes():
+        console.print(Text(note, style="dim"))

@@ -18,6 +18,8 @@ from asynctrace.model.trace import Coroutine, Suspension
 
 _NO_SITE = Site(name="?")
 
+Running = dict[int, None]  # the coroutines that run in a step, in the order in which they began or went on
+
 
 class _Life:
     """One coroutine while its events are read."""
@@ -60,11 +62,12 @@ class CoroutineReader:
         self._part = part
         self._lives: dict[int, _Life] = {}
         self._roots: dict[int, _Life] = {}  # task -> its outermost coroutine that is open
+        self._passed = 0  # how many have `is_passed`: nearly always none, and then nobody looks for them
         self.coroutines: list[Coroutine] = []
         self.first_roots: dict[int, Coroutine] = {}
 
     def started(
-        self, time_ns: int, id: int, awaiter: int, site: int, flags: int, task: int, running: list[int]
+        self, time_ns: int, id: int, awaiter: int, site: int, flags: int, task: int, running: Running
     ) -> Site | None:
         """Note a coroutine; return its code, or None for one that began before: the event is a damaged file's."""
         if id in self._lives:
@@ -95,56 +98,58 @@ class CoroutineReader:
             self._roots[task] = life
             self.first_roots.setdefault(task, coroutine)
         self.coroutines.append(coroutine)
-        running.append(id)
+        running[id] = None
         return described
 
-    def suspended(self, time_ns: int, id: int, offset: int, flags: int, running: list[int]) -> None:
+    def suspended(self, time_ns: int, id: int, offset: int, flags: int, running: Running) -> None:
         life = self._lives.get(id)
         if life is None:
             return
         life.since, life.offset, life.yields = time_ns, offset, bool(flags & YIELDED)
-        life.is_passed = False
-        if not life.yields:
+        self._set_passed(life, False)
+        if self._passed and not life.yields:
             inner, awaiter = life, life.parent
             while awaiter is not None and awaiter.awaits is inner:
                 if awaiter.is_passed:
-                    awaiter.is_passed, awaiter.since = False, time_ns
+                    self._set_passed(awaiter, False)
+                    awaiter.since = time_ns
                 inner, awaiter = awaiter, awaiter.parent
-        if life.yields and life.parent is not None and life.parent.awaits is life:
+        is_value = life.yields and life.coroutine.is_generator
+        if is_value and life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None  # a value for its consumer, who goes on
-        _leave(running, id)
+        running.pop(id, None)  # the last one, unless an exception is thrown or it is driven by hand
 
-    def resumed(self, time_ns: int, id: int, flags: int, task: int, running: list[int]) -> None:
+    def resumed(self, time_ns: int, id: int, flags: int, task: int, running: Running) -> None:
         life = self._lives.get(id)
         if life is None:
             return
         if life.coroutine.is_generator and life.yields:
             # Whoever asks for the next value awaits it now: perhaps another coroutine, of another task.
             life.task = task
-            parent = self._lives.get(running[-1]) if running else None
+            parent = self._lives.get(next(reversed(running), 0))
             if parent is not None and _awaits(life, parent):
                 parent = None  # only a damaged file has who awaits whom go round in a ring
             life.parent = parent
             if parent is not None:
                 parent.awaits = life
         self._close_suspension(life, time_ns)
-        life.is_passed = False
+        self._set_passed(life, False)
         if flags & THROWN:
             awaiter = life.parent
             while awaiter is not None and awaiter.since is not None and not awaiter.yields:
                 self._close_suspension(awaiter, time_ns)
-                awaiter.is_passed = True
+                self._set_passed(awaiter, True)
                 awaiter = awaiter.parent
-        if not running or running[-1] != id:
-            running.append(id)
+        running.pop(id, None)
+        running[id] = None
 
-    def finished(self, time_ns: int, id: int, site: int, flags: int, running: list[int]) -> None:
+    def finished(self, time_ns: int, id: int, site: int, flags: int, running: Running) -> None:
         life = self._lives.get(id)
         outcome = flags & OUTCOME_MASK
         if life is None or outcome not in OUTCOME_NAMES:
             return
         self._end(life, time_ns, outcome, site)
-        _leave(running, id)
+        running.pop(id, None)
 
     def task_ended(self, time_ns: int, task: int) -> None:
         """End what a task that has ended, or is gone, leaves open: a coroutine is closed without an event at times."""
@@ -164,6 +169,7 @@ class CoroutineReader:
         self._end_one(life, time_ns, outcome, site)
 
     def _end_one(self, life: _Life, time_ns: int, outcome: int, site: int = 0) -> None:
+        self._set_passed(life, False)
         self._close_suspension(life, time_ns)
         coroutine = life.coroutine
         coroutine.finished_ns = coroutine.end_ns = time_ns
@@ -174,6 +180,10 @@ class CoroutineReader:
         if life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None
         self._lives.pop(coroutine.id, None)
+
+    def _set_passed(self, life: _Life, is_passed: bool) -> None:
+        self._passed += is_passed - life.is_passed
+        life.is_passed = is_passed
 
     def _close_suspension(self, life: _Life, end_ns: int) -> None:
         if life.since is None:
@@ -218,11 +228,3 @@ def _awaits(life: _Life, other: _Life) -> bool:
     while inner is not None and inner is not other:
         inner = inner.awaits
     return inner is other
-
-
-def _leave(running: list[int], id: int) -> None:
-    # The last one, as a rule; a throw and a coroutine driven by hand leave from further down.
-    for index in range(len(running) - 1, -1, -1):
-        if running[index] == id:
-            del running[index]
-            return

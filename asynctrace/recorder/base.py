@@ -55,11 +55,10 @@ class _Base:
         self._members: dict[int, list[int]] = {}  # task, or 0 -> the coroutines that began in its steps
         for id in sorted(fold.coroutines):
             self._members.setdefault(self._home(id), []).append(id)
-        self._driven = [
-            id
-            for id, life in sorted(fold.coroutines.items())
-            if life.is_moved and not (life.is_suspended and life.yields)
-        ]
+        # Generators that went on after a value, perhaps for another than who awaited the first one.
+        self._undriven = {
+            id for id, life in fold.coroutines.items() if life.is_moved and not (life.is_suspended and life.yields)
+        }
         self._tangled = self._find_tangled()
         self._add_all()
 
@@ -78,7 +77,7 @@ class _Base:
             home = self._home(id)
             if life.awaiter in self._coroutines and self._home(life.awaiter) != home:
                 tangled |= {home, self._home(life.awaiter)}
-        for id in self._driven:
+        for id in self._undriven:
             life = self._coroutines[id]
             tangled |= {self._home(id), life.driver}
             if life.parent in self._coroutines:
@@ -138,15 +137,18 @@ class _Base:
             if home in self._tangled or home not in running
         }
         is_first = True
-        while is_first or any(homes.values()):
+        while is_first or any(homes.values()) or self._undriven:
+            undriven, told = len(self._undriven), len(self._told)
             for home, members in homes.items():
-                now, later = self._tellable(members)
-                homes[home] = later
+                now, homes[home] = self._tellable(members)
                 if now or (is_first and home not in self._tangled):
                     self._add_step(home, now)
+            for id in sorted(self._undriven & self._told):
+                if self._is_settled(self._coroutines[id].parent):
+                    self._drive(id)
+            if not is_first and (undriven, told) == (len(self._undriven), len(self._told)):
+                self._drive(min(self._undriven))  # two that await each other, as no program's do
             is_first = False
-        for id in self._outermost_first(self._driven):
-            self._drive(id)
         for home in sorted(self._tangled & self._tasks.keys() - running):
             self._add_step(home, [], is_last=True)
 
@@ -156,17 +158,20 @@ class _Base:
         return sorted(members, key=lambda id: (id != root, id))
 
     def _tellable(self, members: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Part coroutines into those whose awaiters are told, themselves included, and the others."""
+        """Part coroutines into those that can be told now, after who awaits them, and the others."""
         now: list[int] = []
         later: list[int] = []
         for id in members:
-            awaiter = self._coroutines[id].awaiter
-            if awaiter not in self._coroutines or awaiter in self._told:
+            if self._is_settled(self._coroutines[id].awaiter):
                 self._told.add(id)
                 now.append(id)
             else:
                 later.append(id)
         return now, later
+
+    def _is_settled(self, id: int) -> bool:
+        """Tell whether a coroutine has ended, or is told together with who awaits it."""
+        return id not in self._coroutines or (id in self._told and id not in self._undriven)
 
     def _add_step(self, task: int, coroutines: Sequence[int], is_last: bool = False) -> None:
         """Tell coroutines, and suspend them, inside a step of their task that begins and ends at once."""
@@ -208,17 +213,9 @@ class _Base:
         task = self._tasks.get(life.task)
         return task.thread if task is not None else 0
 
-    def _outermost_first(self, generators: list[int]) -> list[int]:
-        ordered: list[int] = []
-        left = set(generators)
-        while left:
-            now = {id for id in left if self._coroutines[id].parent not in left} or set(left)
-            ordered += sorted(now)
-            left -= now
-        return ordered
-
     def _drive(self, id: int) -> None:
         """Make the one that awaits a generator's next value its awaiter."""
+        self._undriven.discard(id)
         life = self._coroutines[id]
         task = life.driver if life.driver in self._tasks else 0
         thread = self._tasks[task].thread if task else 0
@@ -264,10 +261,12 @@ class _Base:
         members = self._root_first(task)
         self._start(task, members)
         left = [id for id in members if not self._coroutines[id].is_suspended]
+        # Where one stood last is only told by its being suspended.
+        is_plain = left == running and not any(self._coroutines[id].offset for id in left)
         for id in reversed(members):
-            if self._coroutines[id].is_suspended or left != running:
+            if self._coroutines[id].is_suspended or not is_plain:
                 self._suspend(id)
-        if left != running:
+        if not is_plain:
             for id in running:
                 self._resume(thread, id)
 

@@ -154,8 +154,8 @@ class Fold:
                     continue
                 life.is_suspended = True
                 life.offset = site
-                yields = life.yields = flags & YIELDED
-                if yields:
+                life.yields = flags & YIELDED
+                if life.yields and life.is_generator:
                     parent = get_coroutine(life.parent)
                     if parent is not None and parent.awaits == subject:
                         parent.awaits = 0  # a value for its consumer, who goes on
