@@ -56,9 +56,11 @@ def view(path: Path) -> View:
     names: dict[tuple[int, int], str] = {}
     counter_uuids: dict[int, list[int]] = {}
     descriptors: dict[int, Any] = {}
-    events: list[tuple[int, int, Any]] = []
+    events: list[tuple[int, int, str, Any]] = []
     for packet in messages(path).packet:
         sequence = packet.trusted_packet_sequence_id
+        if packet.sequence_flags & 1:  # what it has interned so far is void
+            names = {key: name for key, name in names.items() if key[0] != sequence}
         if packet.HasField("trace_packet_defaults"):
             defaults = packet.trace_packet_defaults
             assert defaults.timestamp_clock_id == 64
@@ -77,7 +79,9 @@ def view(path: Path) -> View:
             if packet.timestamp_clock_id != 6:
                 time_ns = clocks[sequence] = (clocks[sequence] + packet.timestamp) % 2**64
             if packet.HasField("track_event"):
-                events.append((time_ns, sequence, packet.track_event))
+                event = packet.track_event
+                name = "" if event.type == _END else event.name or names[sequence, event.name_iid]
+                events.append((time_ns, sequence, name, event))
     events.sort(key=lambda event: event[0])
 
     def path_of(uuid: int) -> tuple[str, ...]:
@@ -88,14 +92,13 @@ def view(path: Path) -> View:
     stacks: dict[int, list[Slice]] = defaultdict(list)
     found: list[Slice] = []
     counters: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for time_ns, sequence, event in events:
+    for time_ns, sequence, name, event in events:
         stack = stacks[event.track_uuid]
         if event.type == _END:
             current = stack.pop()
             current.end_ns = time_ns
         else:
             assert event.type in (_BEGIN, _INSTANT)
-            name = names[sequence, event.name_iid]
             current = Slice(path_of(event.track_uuid), len(stack), name, time_ns)
             found.append(current)
             if event.type == _BEGIN:

@@ -40,12 +40,14 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
     target = checked_suffix(path)
     if target.is_symlink():
         target = target.resolve()  # the link stays, what it points to is replaced
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target} is {what_is(target)}: name a file")  # a device would be replaced by a file
     # Beside the target, for a file can only take another's place on the same disk.
     temporary = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
     try:
         with ExitStack() as stack:
             file: BinaryIO = stack.enter_context(temporary.open("xb"))
-            if target.name.endswith(".gz"):
+            if target.name.lower().endswith(".gz"):
                 file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
             writer = stack.enter_context(PerfettoWriter(file, window))
             for part in parts:
@@ -67,13 +69,20 @@ def load(path: str | os.PathLike[str]) -> Trace:
     Raises:
         FormatError: If the file is missing, is not ours, is damaged or was written by a newer version.
     """
+    from asynctrace.events import PROCESS_STARTED
     from asynctrace.formats.perfetto_reader import read_parts
     from asynctrace.model.build import build_trace
 
     source = Path(path)
-    parts, start_ns, end_ns, _, notes = read_parts(source)
+    parts, start_ns, end_ns, truncated, notes = read_parts(source)
     if not parts:
         raise FormatError(f"{source} was cut short before its first event: nothing of the recording is left")
+    if truncated:
+        started = {event[4] for part in parts for event in part.events if event[2] == PROCESS_STARTED}
+        missing = len(started - {part.pid for part in parts})
+        if missing:
+            which = "1 child process is" if missing == 1 else f"{missing} child processes are"
+            notes.append(f"{which} missing: the parts of children come at the end of a file")
     window = (start_ns, end_ns) if start_ns is not None and end_ns is not None else None
     return build_trace(parts, window=window, source=str(source), notes=notes)
 
@@ -96,6 +105,11 @@ def is_our_trace(path: str | os.PathLike[str]) -> bool:
     return perfetto_reader.is_our_trace(Path(path))
 
 
+def what_is(path: Path) -> str:
+    """Return what is at a path that is no file, in words."""
+    return "a folder" if path.is_dir() else "a pipe or a device"
+
+
 def checked_suffix(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file to save.
 
@@ -103,6 +117,6 @@ def checked_suffix(path: str | os.PathLike[str]) -> Path:
         UsageError: If its suffix names no format.
     """
     target = Path(path)
-    if not target.name.endswith(SUFFIXES):
+    if not target.name.lower().endswith(SUFFIXES):
         raise UsageError(f"{target}: no format has this suffix: use {' or '.join(SUFFIXES)}")
     return target

@@ -6,15 +6,23 @@ Follows protos/perfetto/trace/trace_packet.proto and track_event/*.proto of Perf
 - the first packet of a file holds a HEADER; it begins with the same bytes in every version;
 - each process's part is a PART, its tables (THREAD to STACK), its events, and a PART_END; an END closes the file;
 - an event's record is its fields without the time, which is the packet's own timestamp. One event may show as several
-  slices; the packets after its first hold no record and have the same time.
+  slices; the packets after its first hold no record and have the same time. An event that comes after younger ones has
+  their time, and says how much older it is.
+
+A part that is written while its program runs can have several *segments*, so that the oldest can be dropped. Each
+begins with a PART that has a number above 0, and is readable on its own: tables, tracks and interned names anew, then
+a base, the events that lead to the state of that moment, closed by a BASE_END. The base of a segment that continues
+the one before it repeats what is known; that of the first segment in the file counts.
 
 Timestamps are differences to the packet before, by a clock of the sequence that each part has of its own
 (`is_incremental`): two bytes instead of eight. The processor adds them modulo 2**64, and so do we.
 """
 
+import itertools
+
 from asynctrace.formats.wire import LENGTH, VARINT, bytes_field, fixed64_field, int_field, tag, varint
 
-FORMAT_MAJOR = 1  # a reader refuses a newer one
+FORMAT_MAJOR = 2  # a reader refuses a newer one; 1 had no segments and no late events
 FORMAT_MINOR = 0  # a reader ignores what a newer one adds
 MAGIC = b"asynctrace"
 
@@ -35,11 +43,13 @@ EXPRESSION = 6
 STACK = 7
 PART_END = 8
 END = 9
+BASE_END = 10
 
 # An event's record begins with a byte: its kind, and which fields follow its subject. Those left out are 0.
 KIND_MASK = 31
-OTHER_KIND = 0  # a larger kind, as a varint
-OTHER_THREAD = 31  # the thread is not that of the event before: its number, the next free one for a new thread
+OTHER_KIND = 0  # another kind, as a varint
+LATE = 30  # before that byte: the event is older than the one before it, by a varint of nanoseconds
+OTHER_THREAD = 31  # before it: the thread is not that of the event before: its number, the next free one for a new one
 HAS_OTHER = 32
 HAS_SITE = 64
 HAS_FLAGS = 128
@@ -90,6 +100,18 @@ def sequence_start(sequence: int, clock_ns: int, wall_ns: int, counters: tuple[i
     return packet(int_field(13, 1) + bytes_field(59, defaults) + sequence_field(sequence)) + packet(
         bytes_field(6, clocks) + sequence_field(sequence)
     )
+
+
+def plain_events(sequence: bytes, delay_ns: int, shown: list[bytes]) -> bytes:
+    """Return packets of track events that belong to no event of ours, so long after the last packet."""
+    delays = itertools.chain((delay_ns,), itertools.repeat(0))
+    return b"".join(packet(int_field(8, delay) + sequence + event) for delay, event in zip(delays, shown, strict=False))
+
+
+def instant(sequence: int, time_ns: int, uuid: int, name: str) -> bytes:
+    """Return the packet of an instant that stands alone: by the clock of the machine, with its name."""
+    event = bytes_field(11, event_start(INSTANT, uuid) + bytes_field(23, visible_text(name)))
+    return packet(int_field(8, time_ns) + int_field(58, BOOTTIME) + sequence_field(sequence) + event)
 
 
 def process_track(uuid: int, pid: int, name: str) -> bytes:

@@ -1,5 +1,6 @@
 """Read back what `perfetto_writer` wrote: whole, or up to where the file was cut (see `perfetto_layout`)."""
 
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from asynctrace.errors import FormatError
 from asynctrace.events import Event, Part
 from asynctrace.formats import perfetto_layout as layout
-from asynctrace.formats.perfetto_tables import PartialPart, Record
+from asynctrace.formats.perfetto_tables import PartialPart, Record, is_later_segment
 from asynctrace.formats.perfetto_writer import NUMBER_KINDS
 from asynctrace.formats.wire import WireError, bytes_field, int_field, read_fields, read_varint
 
@@ -16,6 +17,9 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_START = int_field(1, layout.HEADER) + bytes_field(2, layout.MAGIC)
 _FIRST_BYTES = 4096  # a header has some 30, which gzip gives out only with more behind them
 _UNPACKED_AT_ONCE = 1 << 16
+# The most that gzip makes of a recording is a fortieth (tables of one text); of nothing at all it makes a thousandth.
+_MOST_UNPACKED = 100  # times what is packed
+_LITTLE = 1 << 24
 
 Contents = tuple[list[Part], int | None, int | None, bool, list[str]]
 
@@ -33,15 +37,22 @@ def read_parts(path: Path) -> Contents:
     content = _content(path)
     if not content:
         raise FormatError(f"{path} is empty: the program that wrote it ended before it could write anything")
-    content = _unpacked(content)
-    reader = _Reader(content)
+    first = _unpacked(content[:_FIRST_BYTES])
     try:
-        header = reader.header()
+        header = _Reader(first).header()
     except (WireError, IndexError):
         header = None
     if header is None:
-        raise FormatError(f"{path} is not a trace that asynctrace wrote{_guess(content)}")
+        if _begins_a_header(first) if first else _begins_a_gzip(content):
+            raise FormatError(f"{path} was cut short before its first event: nothing of the recording is left")
+        raise FormatError(f"{path} is not a trace that asynctrace wrote{_guess(first)}")
     _check_version(path, header)
+    try:
+        content = _unpacked(content)
+        reader = _Reader(content)
+        reader.header()
+    except WireError as error:
+        raise FormatError(f"{path} is damaged: {error}") from error
     try:
         reader.read()
         parts = [part.finish() for part in reader.parts]
@@ -64,36 +75,73 @@ def read_parts(path: Path) -> Contents:
 def is_our_trace(path: Path) -> bool:
     """Tell from its first bytes whether a file is a trace that asynctrace wrote, of any version."""
     try:
+        if not path.is_file():
+            return False  # reading a pipe could wait for ever
         with path.open("rb") as file:
             first = file.read(_FIRST_BYTES)
         return _Reader(_unpacked(first)).header() is not None
-    except (OSError, WireError, IndexError):
+    except (OSError, ValueError, WireError, IndexError):
         return False
 
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.read_bytes()
     except FileNotFoundError:
-        raise FormatError(f"{path}: no such file") from None
+        raise FormatError(f"{path} does not exist: check the path, or make a recording with asynctrace run") from None
     except OSError as error:
         raise FormatError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a NUL, or what the file system cannot name
+        raise FormatError(f"{str(path)!r} cannot be the name of a file") from error
+    if stat.S_ISDIR(mode):
+        raise FormatError(f"{path} is a folder: name a trace in it")
+    # What comes out of it may have no end.
+    raise FormatError(f"{path} is no file but a pipe or a device: copy what it holds into a file first")
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Return what a gzip file holds, as far as it goes; anything else as it is."""
+    """Return what a gzip file holds, as far as it goes; anything else as it is.
+
+    Raises:
+        WireError: If that is far more than a recording could have been.
+    """
     if not content.startswith(_GZIP_MAGIC):
         return content
-    return b"".join(_unpacked_pieces(content))
+    pieces, size = [], 0
+    for piece in _unpacked_pieces(content):
+        pieces.append(piece)
+        size += len(piece)
+        if size > max(_LITTLE, _MOST_UNPACKED * len(content)):
+            raise WireError("it holds far more than was packed into it")
+    return b"".join(pieces)
+
+
+def _gunzip() -> Callable[[bytes], bytes]:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress
 
 
 def _unpacked_pieces(content: bytes) -> Iterator[bytes]:
-    unpack = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress
+    unpack = _gunzip()
     try:
         for start in range(0, len(content), _UNPACKED_AT_ONCE):
             yield unpack(content[start : start + _UNPACKED_AT_ONCE])
     except zlib.error:
         return  # what comes after a damage is lost, as after a cut
+
+
+def _begins_a_header(content: bytes) -> bool:
+    whole = layout.PACKET_TAG + content[1:2] + layout.RECORD_TAG + content[4:5] + _HEADER_START
+    return len(content) > 2 and whole.startswith(content[: len(whole)])
+
+
+def _begins_a_gzip(content: bytes) -> bool:
+    try:
+        _gunzip()(content)
+    except zlib.error:
+        return False
+    return True
 
 
 def _guess(content: bytes) -> str:
@@ -156,6 +204,8 @@ class _Reader:
         clock_ns = thread = subject = 0
         threads: list[int] = []
         append: Callable[[Event], None] | None = None
+        target: list[Event] = []
+        late: list[tuple[int, int]] = []
         while position < end:
             self.position = position
             if content[position] != packet_tag:
@@ -179,8 +229,10 @@ class _Reader:
                         if number == layout.RECORD and isinstance(value, bytes):
                             entry = Record(value)
                             self._take(entry)
+                            if entry.kind == layout.PART or entry.kind == layout.BASE_END:
+                                target, late = self.parts[-1].target, self.parts[-1].late
+                                append = target.append
                             if entry.kind == layout.PART:
-                                append = self.parts[-1].events.append
                                 clock_ns, thread, subject, threads = entry.integer(7), 0, 0, []
                     if self.is_whole:
                         return
@@ -194,16 +246,23 @@ class _Reader:
             head = content[position]
             position += 1
             kind = head & 31
-            if kind == 31:
-                number, position = read_varint(content, position, record_end)
-                if number == len(threads):
-                    thread, position = read_varint(content, position, record_end)
-                    threads.append(thread)
-                else:
-                    thread = threads[number]
-                head = content[position]
-                position += 1
-                kind = head & 31
+            if kind > 29:
+                if kind == 30:
+                    number, position = read_varint(content, position, record_end)
+                    late.append((len(target), number))
+                    head = content[position]
+                    position += 1
+                    kind = head & 31
+                if kind == 31:
+                    number, position = read_varint(content, position, record_end)
+                    if number == len(threads):
+                        thread, position = read_varint(content, position, record_end)
+                        threads.append(thread)
+                    else:
+                        thread = threads[number]
+                    head = content[position]
+                    position += 1
+                    kind = head & 31
             if not kind:
                 kind, position = read_varint(content, position, record_end)
             number = content[position]
@@ -244,13 +303,18 @@ class _Reader:
 
     def _take(self, entry: Record) -> None:
         if entry.kind == layout.PART:
-            self.parts.append(PartialPart(entry))
+            if self.parts and is_later_segment(entry):
+                self.parts[-1].begin_segment()
+            else:
+                self.parts.append(PartialPart(entry))
         elif entry.kind == layout.END:
             self.is_whole = True
         elif not self.parts:
             raise WireError("a table outside of a part")
         elif entry.kind == layout.PART_END:
             self.parts[-1].end = entry
+        elif entry.kind == layout.BASE_END:
+            self.parts[-1].end_base()
         else:
             self.parts[-1].add(entry)
 

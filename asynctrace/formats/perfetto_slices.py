@@ -74,6 +74,7 @@ class Slices:
 
     def open_again(self) -> list[bytes]:
         """Open the slices that are open after the events of a base, of which nothing was shown."""
+        self._late.clear()
         self._threads.job_arrows.clear()  # they would have no beginning
         for task in self._tasks.values():
             task.arrows.clear()

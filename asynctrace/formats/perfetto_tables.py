@@ -4,12 +4,15 @@ A record is a protobuf message: field 1 is its type, fields 2, 3, … are its va
 varints; texts are UTF-8, with lone surrogates (file names that are no valid UTF-8 have them) as they are.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TypeAlias
 
-from asynctrace.events import Event, Expression, Part, Site, ThreadInfo
+from asynctrace.events import LOST, Event, Expression, Part, Site, ThreadInfo
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.wire import (
     WireError,
@@ -26,6 +29,7 @@ Value: TypeAlias = int | str | bytes
 Attribute: TypeAlias = tuple[str, str | int | float | bool]
 
 _TEXT, _INTEGER, _FLOAT, _BOOLEAN = 0, 1, 2, 3
+_SEGMENT = 9  # the place of its number in a PART
 
 
 def record(kind: int, *values: Value) -> bytes:
@@ -37,6 +41,28 @@ def record(kind: int, *values: Value) -> bytes:
         else:
             content.append(bytes_field(number, value if isinstance(value, bytes) else encode_text(value)))
     return layout.packet(bytes_field(layout.RECORD, b"".join(content)))
+
+
+def copy_of_tables(part: Part) -> Part:
+    """Return a part without events, whose tables can be added to."""
+    return replace(
+        part,
+        threads=dict(part.threads),
+        names=dict(part.names),
+        sites=dict(part.sites),
+        expressions=dict(part.expressions),
+        stacks=dict(part.stacks),
+        events=[],
+    )
+
+
+def add_tables(part: Part, more: Part) -> None:
+    """Add to a part's tables those of another."""
+    part.threads.update(more.threads)
+    part.names.update(more.names)
+    part.sites.update(more.sites)
+    part.expressions.update(more.expressions)
+    part.stacks.update(more.stacks)
 
 
 def table_records(part: Part) -> Iterator[bytes]:
@@ -55,8 +81,8 @@ def table_records(part: Part) -> Iterator[bytes]:
         yield record(layout.STACK, key, encoded)
 
 
-def part_record(part: Part, clock_ns: int) -> bytes:
-    """Return the packet that begins a part, whose first timestamp counts from `clock_ns`."""
+def part_record(part: Part, clock_ns: int, segment: int) -> bytes:
+    """Return the packet that begins a part, or a later segment of one; its first timestamp counts from `clock_ns`."""
     return record(
         layout.PART,
         part.pid,
@@ -68,7 +94,13 @@ def part_record(part: Part, clock_ns: int) -> bytes:
         part.sees_coroutines,
         clock_ns,
         part.program,
+        *((segment,) if segment else ()),
     )
+
+
+def is_later_segment(header: Record) -> bool:
+    """Tell whether a PART begins not its part but a further segment of it."""
+    return header.has(_SEGMENT) and header.integer(_SEGMENT) > 0
 
 
 class Record:
@@ -112,7 +144,11 @@ class Record:
 
 @dataclass(slots=True)
 class PartialPart:
-    """A part while it is read: its header, the tables so far, the events so far."""
+    """A part while it is read: the header of its first segment, the tables so far, the events so far.
+
+    The next events go to `target`: the part's own, or those of a base. `late` notes which of them are older than their
+    packets say: the index, and by how many nanoseconds.
+    """
 
     header: Record
     threads: dict[int, ThreadInfo] = field(default_factory=dict)
@@ -121,7 +157,35 @@ class PartialPart:
     expressions: dict[tuple[int, int], Expression] = field(default_factory=dict)
     stacks: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    target: list[Event] = field(default_factory=list)
+    late: list[tuple[int, int]] = field(default_factory=list)
+    is_sorted: bool = True
+    is_continued: bool = False
     end: Record | None = None
+
+    def __post_init__(self) -> None:
+        if not is_later_segment(self.header):
+            self.target = self.events
+
+    def begin_segment(self) -> None:
+        """Go on with a further segment: its base repeats what is known."""
+        self._settle()
+        self.is_sorted, self.is_continued = False, True
+        self.target = []
+
+    def end_base(self) -> None:
+        """Go on with the events that follow a base."""
+        self._settle()
+        if self.target is not self.events and not self.is_continued:
+            self.events += self.target
+        self.target = self.events
+
+    def _settle(self) -> None:
+        for index, older_ns in self.late:
+            time_ns, *others = self.target[index]
+            self.target[index] = (max(0, time_ns - older_ns), *others)  # type: ignore[assignment]  # it has the seven
+            self.is_sorted = False
+        self.late.clear()
 
     def add(self, entry: Record) -> None:
         """Add an entry of a table; one of a type that a newer minor version added is passed over."""
@@ -142,6 +206,15 @@ class PartialPart:
         """Return the part. Without its end (the file was cut short) it ends with the last event that is there."""
         header, end = self.header, self.end
         start_ns = header.integer(4)
+        self._settle()
+        if is_later_segment(header):
+            if self.target is not self.events and not self.is_continued:
+                # Cut inside its base: half a state is none, but how much is missing stays.
+                self.events += [event for event in self.target if event[2] == LOST]
+            # What was appended late belongs to the state at the start.
+            self.events = [(max(start_ns, event[0]), *event[1:]) for event in self.events]
+        if not self.is_sorted:
+            self.events.sort(key=itemgetter(0))
         if end is not None:
             end_ns, cpu_ns = end.integer(0), end.integer(1)
         else:

@@ -4,6 +4,8 @@ An end on a track closes its innermost slice, whatever that is: so each track ke
 the middle closes those above it and opens them again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -120,16 +122,33 @@ class ProcessTracks:
         new_uuid: Gives the next number of a track in the file.
         send: Called with a packet that describes a track.
         row_each: Whether tasks of the same name keep a row each.
+        earlier: The tracks of the part's segment before this one, whose process, threads and counters go on.
     """
 
-    def __init__(self, part: Part, new_uuid: Iterator[int], send: Callable[[bytes], None], row_each: bool) -> None:
+    def __init__(
+        self,
+        part: Part,
+        new_uuid: Iterator[int],
+        send: Callable[[bytes], None],
+        row_each: bool,
+        earlier: ProcessTracks | None = None,
+    ) -> None:
         self._part = part
         self._new_uuid = new_uuid
         self._send = send
         self._merging = layout.ROW_EACH if row_each else layout.MERGE_BY_NAME
         self._threads: dict[int, Track] = {}
-        self._process, self._tasks = next(new_uuid), next(new_uuid)
-        self.counters = next(new_uuid), next(new_uuid)
+        self._known: dict[int, int] = {}  # threads of earlier segments -> the numbers of their tracks
+        if earlier is None:
+            self._process, self._tasks = next(new_uuid), next(new_uuid)
+            self.counters = next(new_uuid), next(new_uuid)
+            self.recording = next(new_uuid)  # for what no thread of the program did
+            return
+        self._process, self._tasks, self.counters = earlier._process, earlier._tasks, earlier.counters
+        self.recording = earlier.recording
+        # Of the others a service may have had any number.
+        self._known = {thread: uuid for thread, uuid in earlier._known.items() if thread in part.threads}
+        self._known.update((thread, track.uuid) for thread, track in earlier._threads.items())
 
     def describe(self) -> None:
         """Send the tracks that every part has: the process, its group of tasks, its counters."""
@@ -138,11 +157,24 @@ class ProcessTracks:
         for uuid, name in zip(self.counters, ("live tasks", "ready tasks"), strict=True):
             self._send(layout.counter_track(uuid, self._process, name))
 
+    def recording_packet(self) -> bytes:
+        """Return the packet that describes the track `recording`."""
+        return layout.group_track(self.recording, self._process, "recording")
+
+    def seen_threads(self) -> list[Track]:
+        """Return the tracks of the threads so far."""
+        return list(self._threads.values())
+
     def thread(self, thread: int) -> Track:
         """Return a thread's track."""
         track = self._threads.get(thread)
         if track is None:
-            track = self._threads[thread] = Track(next(self._new_uuid))
+            if not thread:
+                self._send(self.recording_packet())
+                track = self._threads[thread] = Track(self.recording)
+                return track
+            uuid = self._known.pop(thread, 0) or next(self._new_uuid)
+            track = self._threads[thread] = Track(uuid)
             info = self._part.threads.get(thread)
             # Perfetto tells threads apart by the system's id, over all processes; one is made up where it is unknown.
             native_id = info.native_id if info is not None and info.native_id > 0 else self._part.pid * 1000 + thread

@@ -162,20 +162,22 @@ def refusal(path: Path) -> str:
 
 def test_each_refusal_is_a_sentence_that_says_why(tmp_path: Path) -> None:
     path = tmp_path / "x.pftrace"
-    assert refusal(path) == f"{path}: no such file"
-    assert refusal(tmp_path) == f"{tmp_path} cannot be read: Is a directory"
+    assert refusal(path) == f"{path} does not exist: check the path, or make a recording with asynctrace run"
+    assert refusal(tmp_path) == f"{tmp_path} is a folder: name a trace in it"
     path.write_bytes(b"")
     assert refusal(path) == f"{path} is empty: the program that wrote it ended before it could write anything"
     path.write_bytes(b'{"traceEvents": []}')
     assert refusal(path) == f"{path} is not a trace that asynctrace wrote"
     path.write_bytes(b"\x1f\x8bgarbage")
     assert refusal(path) == f"{path} is not a trace that asynctrace wrote"
+    path.write_bytes(gzip.compress(b"")[:8])
+    assert refusal(path) == f"{path} was cut short before its first event: nothing of the recording is left"
     # A packet with the id of a process, as another tool may begin.
     path.write_bytes(b"\x0a\x06\x40\x01\x50\x01\x68\x01" * 3)
     assert refusal(path) == f"{path} is not a trace that asynctrace wrote, but a Perfetto trace of another tool"
-    path.write_bytes(record(HEADER, MAGIC, 2, 0))
+    path.write_bytes(record(HEADER, MAGIC, 3, 0))
     assert refusal(path) == (
-        f"{path} was written by a newer asynctrace (format 2; this one reads 1): upgrade asynctrace"
+        f"{path} was written by a newer asynctrace (format 3; this one reads 2): upgrade asynctrace"
     )
     assert is_our_trace(path)
 
@@ -187,7 +189,7 @@ def test_what_a_newer_minor_version_adds_is_passed_over(tmp_path: Path) -> None:
     header_size = 2 + content[1]
     part_end = header_size + 2 + content[header_size + 1]
     added = record(99, 1, "something new", b"\xff")
-    path.write_bytes(record(HEADER, MAGIC, 1, 7) + content[header_size:part_end] + added + content[part_end:])
+    path.write_bytes(record(HEADER, MAGIC, 2, 7) + content[header_size:part_end] + added + content[part_end:])
     assert load_parts(path) == [part]
 
 

@@ -16,6 +16,7 @@ from asynctrace import events as kinds
 from asynctrace.formats import save_parts
 from tests.perfetto_view import view
 from tests.strategies_parts import any_parts, example_part
+from tests.unit.formats.streaming import Streamed
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +111,58 @@ def test_senseless_events_cause_no_error(ui_directory: Path, tmp_path: Path) -> 
         save_parts((any_parts.example(),), path)
         (errors,) = ask(ui_directory, path, _ERRORS)
         assert errors == []
+
+
+def test_segments_show_without_error_as_one_process(ui_directory: Path, tmp_path: Path) -> None:
+    path, part = tmp_path / "segments.pftrace", example_part(150, seed=6)
+    # The clock on the wall is set back while the program runs.
+    streamed = Streamed(part, path)
+    streamed.write(100)
+    for count in (80, 0, 130):
+        streamed.begin_segment(wall_ns=-3 * 10**9 * (count == 80))
+        streamed.write(count)
+    streamed.finish([example_part(30, seed=7, pid=200)])
+    check_segments(ui_directory, path)
+
+
+def test_so_it_is_after_segments_were_dropped(ui_directory: Path, tmp_path: Path) -> None:
+    path, part = tmp_path / "dropped.pftrace", example_part(150, seed=6)
+    streamed = Streamed(part, path, 60_000)
+    while streamed.done < len(part.events):
+        streamed.write(25)
+        if streamed.file.wants_segment:
+            streamed.begin_segment()
+    streamed.finish([example_part(30, seed=7, pid=200)])
+    check_segments(ui_directory, path)
+    (rows,) = ask(ui_directory, path, "select count(*) as n from slice where name glob 'lost * events'")
+    assert rows == [{"n": 1}]
+    content = path.read_bytes()
+    for share in (0.3, 0.6, 0.95):
+        path.write_bytes(content[: int(len(content) * share)])
+        (errors,) = ask(ui_directory, path, _ERRORS)
+        assert errors == []
+
+
+def check_segments(ui_directory: Path, path: Path) -> None:
+    errors, processes, threads, counters, slices, named = ask(
+        ui_directory,
+        path,
+        _ERRORS,
+        "select count(*) as n from process where pid > 0",
+        "select count(distinct track_id) as tracks, count(distinct utid) as threads"
+        " from slice join thread_track on track_id = thread_track.id",
+        "select name, count(*) as n from counter_track group by name",
+        "select ts, dur, name, depth from slice",
+        "select distinct t.name from track t join slice s on s.track_id = t.id"
+        " where t.name is null and t.type not like '%thread%'",
+    )
+    assert errors == []
+    assert processes == [{"n": 2}]
+    assert threads == [{"tracks": 2, "threads": 2}]
+    assert sorted((row["name"], row["n"]) for row in counters) == [("live tasks", 2), ("ready tasks", 2)]
+    expected = Counter(
+        (one.start_ns, -1 if one.end_ns is None else one.end_ns - one.start_ns, one.name, one.depth)
+        for one in view(path).slices
+    )
+    assert Counter((row["ts"], row["dur"], row["name"], row["depth"]) for row in slices) == expected
+    assert named == []
