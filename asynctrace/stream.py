@@ -132,8 +132,7 @@ class Stream:
                 return
             self.is_running = False
             self.end_ns = clock.now_ns()
-            self.recorder.end()
-            for remove in self._removals():
+            for remove in (self.recorder.end, *self._removals()):
                 for _ in range(2):  # once more where a signal got into it
                     try:
                         remove()

@@ -169,8 +169,12 @@ class LoopProbe:
                         time_ns = max(due_ns, entry.stepped_ns)
                     run = StepRun(callback, self, entry)
             except BaseException as error:
-                self.guard.check(error)
                 run, entry = callback, None
+                try:
+                    self.guard.check(error)
+                except BaseException:  # a signal's: what is to be woken must not be lost in it
+                    original(get_loop(), callback, *args, **_keywords(context))
+                    raise
             if context is None:  # another tool's shim below ours may not know the keyword
                 handle = original(get_loop(), run, *args)
             else:
@@ -206,8 +210,12 @@ class LoopProbe:
                     entry = self.table.meet(task, time_ns, state)  # type: ignore[union-attr]
                     run = StepRun(callback, self, entry)
             except BaseException as error:
-                self.guard.check(error)
                 run, entry = callback, None
+                try:
+                    self.guard.check(error)
+                except BaseException:  # a signal's: what is to be woken must not be lost in it
+                    original(get_loop(), callback, *args, **_keywords(context))
+                    raise
             if context is None:  # another tool's shim below ours may not know the keyword
                 handle = original(get_loop(), run, *args)
             else:

@@ -98,8 +98,8 @@ class CallbackRun(Run):
             begin_ns = now_ns()
             state.cause = cause
         except BaseException as error:
-            probe.guard.check(error)
             state = None
+            _check_begin(self, probe, error, args)
         try:
             return callback(*args)
         except BaseException as error:
@@ -150,7 +150,7 @@ class StepRun(Run):
             if state is not None:
                 state.cause, state.task = earlier_cause, earlier_task
                 state = None
-            probe.guard.check(error)
+            _check_begin(self, probe, error, args)
         try:
             return callback(*args)
         except BaseException as error:
@@ -167,6 +167,19 @@ class StepRun(Run):
             # An exception's traceback holds the frame of the coroutine, and that holds this one: what is named here
             # would live as long as the exception.
             self = callback = task = entry = args = None  # type: ignore[assignment]
+
+
+def _check_begin(run: Run, probe: LoopProbe, error: BaseException, args: tuple[Any, ...]) -> None:
+    """Tell the guard what went wrong before the callback ran."""
+    try:
+        probe.guard.check(error)
+    except BaseException:
+        # A signal's: it ends this turn of the loop, and a step lost in it would leave its task waiting for ever.
+        loop: Any = probe.loop_ref()
+        if loop is not None:
+            loop.call_soon(run, *args)
+        del error  # as in Guard.check
+        raise
 
 
 def callback_of(run: Any) -> Any:
