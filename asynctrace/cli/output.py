@@ -26,6 +26,8 @@ def checked_output(path: str, suffixes: Collection[str], *, is_forced: bool) -> 
         raise UsageError(f"the folder {folder} does not exist: make it first, or name another output with -o")
     if target.is_dir():
         raise UsageError(f"{path} is a folder: name a file in it with -o")
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{path} is a pipe or a device: name a file with -o")
     if target.exists() and not is_forced and not is_ours(target):
         raise UsageError(f"{path} exists and was not written by asynctrace: pass --force to replace it")
     if not os.access(target if target.exists() else folder, os.W_OK):

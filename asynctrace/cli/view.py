@@ -104,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
 def _check(path: Path) -> None:
     from asynctrace.formats import is_our_trace
 
-    if not path.is_file():
-        raise FormatError(f"{path} does not exist: make a recording with asynctrace run")
+    if not path.exists():
+        raise FormatError(f"{path} does not exist: check the path, or make a recording with asynctrace run")
     if not is_our_trace(path):
         raise FormatError(f"{path} is not a recording that asynctrace wrote: make one with asynctrace run")
 

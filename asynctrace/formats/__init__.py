@@ -70,6 +70,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
         FormatError: If the file is missing, is not ours, is damaged or was written by a newer version.
     """
     from asynctrace.events import PROCESS_STARTED
+    from asynctrace.formats.contradictions import contradiction
     from asynctrace.formats.perfetto_reader import read_parts
     from asynctrace.model.build import build_trace
 
@@ -84,6 +85,9 @@ def load(path: str | os.PathLike[str]) -> Trace:
             which = "1 child process is" if missing == 1 else f"{missing} child processes are"
             notes.append(f"{which} missing: the parts of children come at the end of a file")
     window = (start_ns, end_ns) if start_ns is not None and end_ns is not None else None
+    damage = contradiction(parts, window)
+    if damage is not None:
+        raise FormatError(f"{source} is damaged: {damage}")
     return build_trace(parts, window=window, source=str(source), notes=notes)
 
 

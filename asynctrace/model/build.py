@@ -9,7 +9,7 @@ from typing import Any
 from asynctrace import events as ev
 from asynctrace.events import Part
 from asynctrace.model.calls import CallReader
-from asynctrace.model.coroutines import CoroutineReader
+from asynctrace.model.coroutines import CoroutineReader, Running
 from asynctrace.model.tasks import TaskReader
 from asynctrace.model.trace import Call, Callback, Coroutine, Job, Loop, Mark, Process, Task, Thread, Trace
 from asynctrace.model.window import clip
@@ -31,8 +31,8 @@ class _PartReader:
         self.coroutines = CoroutineReader(part)
         self.tasks = TaskReader(part, self.coroutines, self.loops.get, self.thread, jobs)
         self.calls = CallReader(part, self.thread, self.tasks.get, self.tasks.blocked, jobs)
-        self._steps: dict[int, list[tuple[int, list[int]]]] = {}  # thread -> (task, coroutines running), nested
-        self._bare: dict[int, list[int]] = {}  # thread -> coroutines that run outside of any step
+        self._steps: dict[int, list[tuple[int, Running]]] = {}  # thread -> (task, coroutines running), nested
+        self._bare: dict[int, Running] = {}  # thread -> coroutines that run outside of any step
         self._idle: dict[int, list[tuple[int, int]]] = {}
         self._idle_since: dict[int, int] = {}
         self._callbacks: dict[int, list[Callback]] = {}
@@ -46,11 +46,11 @@ class _PartReader:
             thread = self.threads[id] = Thread(id, name, self.process, is_main)
         return thread
 
-    def _running(self, thread: int) -> tuple[int, list[int]]:
+    def _running(self, thread: int) -> tuple[int, Running]:
         steps = self._steps.get(thread)
         if steps:
             return steps[-1]
-        return 0, self._bare.setdefault(thread, [])
+        return 0, self._bare.setdefault(thread, {})
 
     def read(self, end_ns: int) -> list[str]:
         """Read all events up to `end_ns`; return the notes."""
@@ -59,7 +59,7 @@ class _PartReader:
             if time_ns > end_ns:
                 break
             if kind == ev.STEP_STARTED:
-                self._steps.setdefault(thread, []).append((subject, []))
+                self._steps.setdefault(thread, []).append((subject, {}))
                 tasks.step_started(time_ns, subject, other, flags)
                 loop = self.loops.get(other)
                 if loop is not None and loop.thread is None:

@@ -106,7 +106,8 @@ class CoroutineReader:
         if life is None:
             return
         life.since, life.offset, life.yields = time_ns, offset, bool(flags & YIELDED)
-        self._set_passed(life, False)
+        if life.is_passed:
+            self._set_passed(life, False)
         if self._passed and not life.yields:
             inner, awaiter = life, life.parent
             while awaiter is not None and awaiter.awaits is inner:
@@ -133,7 +134,8 @@ class CoroutineReader:
             if parent is not None:
                 parent.awaits = life
         self._close_suspension(life, time_ns)
-        self._set_passed(life, False)
+        if life.is_passed:
+            self._set_passed(life, False)
         if flags & THROWN:
             awaiter = life.parent
             while awaiter is not None and awaiter.since is not None and not awaiter.yields:
