@@ -102,15 +102,26 @@ def _current_policy() -> Any:
 
 def _instrumented(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     _start_by_environment()
-    probe = probe_of(loop)
-    if probe is None:
-        probe = LoopProbe(loop)
-        probe.install(loop)
-    probe.is_permanent = True
+    try:
+        _keep_shims(loop)
+    except BaseException as error:
+        stream.check_failure(error)
     running = stream.current
     if running is not None and running.is_running:
         running.guard(running.meet_loop, loop)
     return loop
+
+
+def _keep_shims(loop: asyncio.AbstractEventLoop) -> None:
+    probe = probe_of(loop)
+    if probe is None:
+        probe = LoopProbe(loop)
+        try:
+            probe.install(loop)
+        except BaseException:
+            probe.remove()
+            raise
+    probe.is_permanent = True
 
 
 # A recording that the environment asks for: one for the process, from its first loop to its exit.

@@ -131,10 +131,11 @@ async def _returns(value: int) -> int:
     return value
 
 
-def _run(loop_factory: Any = None, debug: bool = False) -> list[Any]:
+def _run(loop_factory: Any = None, debug: bool = False, keeps_shims: bool = False) -> list[Any]:
     told: list[Any] = []
     with asyncio.Runner(loop_factory=loop_factory, debug=debug) as runner:
-        loops.append(runner.get_loop())
+        if not keeps_shims:
+            loops.append(runner.get_loop())
         runner.run(_steps(told))
     return told
 
@@ -142,6 +143,12 @@ def _run(loop_factory: Any = None, debug: bool = False) -> list[Any]:
 def on_asyncio(recorded: Recorded) -> Any:
     with recorded():
         return _run()
+
+
+def on_our_loop(recorded: Recorded) -> Any:
+    loop = asynctrace.new_event_loop()  # before the recording: its shims are there already, and stay
+    with recorded():
+        return _run(loop_factory=lambda: loop, keeps_shims=True)
 
 
 def on_asyncio_in_debug_mode(recorded: Recorded) -> Any:
@@ -277,6 +284,7 @@ IN_PROCESS: tuple[Program, ...] = (
     with_functions,
     of_a_scope,
     with_an_import,
+    on_our_loop,
     on_asyncio_in_debug_mode,
 )
 

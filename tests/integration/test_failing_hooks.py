@@ -94,6 +94,8 @@ else:
 BEHIND = ("base.", "chunks.", "describing.", "fold.", "keeper.", "living.", "reference.Recorder.")
 SILENT = ("stream.Stream.close", "processes.ProcessProbe.close", *BEHIND)
 
+BEFORE = {"loop.LoopProbe.install"}  # fails where a loop is made, before there is a recording
+
 
 def _may_be_silent(name: str | None) -> bool:
     return (name or "").startswith(SILENT)
@@ -280,7 +282,7 @@ def test_a_function_that_raises_stops_the_recording_and_nothing_else(name: str, 
     run = bench.run(program)
     if not name.startswith(BEHIND):  # that may be at work or not while the program runs
         assert points.fired
-        assert not run.was_running or name in bench.needed
+        assert not run.was_running or name in bench.needed or name in BEFORE
 
 
 @pytest.mark.slow
