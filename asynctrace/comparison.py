@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asynctrace.analysis.version import Version, speedup_text, with_speedups
-from asynctrace.errors import UsageError
+from asynctrace.errors import AsynctraceError, UsageError
 from asynctrace.version_runs import Given, name_of, run_version
 
 Progress = Callable[[str, Literal["started", "finished", "failed"]], None]
@@ -108,7 +108,12 @@ def compare_in(
         for name, given in versions.items():
             if progress is not None:
                 progress(name, "started")
-            version = run_version(name, given, folder if folder is not None else Path(scratch))
+            try:
+                version = run_version(name, given, folder if folder is not None else Path(scratch))
+            except AsynctraceError:
+                if progress is not None:
+                    progress(name, "failed")
+                raise
             if progress is not None:
                 progress(name, "failed" if version.error is not None else "finished")
             done.append(version)

@@ -52,8 +52,10 @@ def name_of(given: Given) -> str:
     if isinstance(given, str | PathLike):
         path = Path(given)
         if not path.is_file():
+            if path.exists():
+                raise UsageError(f"{os.fspath(given)} is no file: name a script or a trace")
             raise UsageError(f"there is no script or trace {os.fspath(given)}: check the path")
-        return path.stem
+        return path.stem.removesuffix(_TRACE_SUFFIX)
     if callable(given):
         return getattr(given, "__name__", type(given).__name__)
     raise UsageError(f"{given!r} cannot be compared: give a script, a trace, or a function without arguments")
@@ -65,7 +67,7 @@ def run_version(name: str, given: Given, folder: Path) -> Version:
         return measured(name, given)
     if isinstance(given, str | PathLike):
         path = Path(given)
-        if path.suffix == _TRACE_SUFFIX:
+        if path.name.lower().endswith((_TRACE_SUFFIX, f"{_TRACE_SUFFIX}.gz")):
             from asynctrace.formats import load
 
             return measured(name, load(path))

@@ -1,0 +1,162 @@
+"""Bad input, as a table: what is asked, the exit code, and the one sentence that is said."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from asynctrace.cli import main
+from asynctrace.formats import save_parts
+from asynctrace.formats.perfetto_layout import FORMAT_MAJOR, HEADER, MAGIC
+from asynctrace.formats.perfetto_tables import record
+from tests.strategies_parts import example_part
+
+ROOT = Path(__file__).parents[2]
+
+# What a file holds that is no trace, or no whole one -> what is said of it, after its name.
+UNREADABLE = {
+    "missing": "does not exist: check the path, or make a recording with asynctrace run",
+    "empty": "is empty: the program that wrote it ended before it could write anything",
+    "header": "was cut short before its first event: nothing of the recording is left",
+    "half a header": "was cut short before its first event: nothing of the recording is left",
+    "garbage": "is not a trace that asynctrace wrote",
+    "chrome": "is not a trace that asynctrace wrote",
+    "picture": "is not a trace that asynctrace wrote",
+    "packed garbage": "is not a trace that asynctrace wrote",
+    "perfetto": "is not a trace that asynctrace wrote, but a Perfetto trace of another tool",
+    "newer": f"was written by a newer asynctrace (format 99; this one reads {FORMAT_MAJOR}): upgrade asynctrace",
+    "folder": "is a folder: name a trace in it",
+    "pipe": "is no file but a pipe or a device: copy what it holds into a file first",
+    "endless": "is no file but a pipe or a device: copy what it holds into a file first",
+}
+NO_FILES = ("missing", "folder", "pipe", "endless")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the present folder, with a whole trace in it."""
+    monkeypatch.chdir(tmp_path)
+    save_parts((example_part(20),), "good.pftrace")
+    return tmp_path
+
+
+def prepare(name: str) -> None:
+    """Put `x.pftrace` there."""
+    path = Path("x.pftrace")
+    whole = Path("good.pftrace").read_bytes()
+    contents = {
+        "empty": b"",
+        "header": whole[: 2 + whole[1]],
+        "half a header": whole[:9],
+        "garbage": b"not a trace at all\n" * 100,
+        "chrome": b'{"traceEvents": []}',
+        "picture": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "packed garbage": b"\x1f\x8bgarbage",
+        "perfetto": b"\x0a\x06\x40\x01\x50\x01\x68\x01" * 3,
+        "newer": record(HEADER, MAGIC, 99, 0),
+    }
+    if name in contents:
+        path.write_bytes(contents[name])
+    elif name == "folder":
+        path.mkdir()
+    elif name == "pipe":
+        os.mkfifo(path)
+    elif name == "endless":
+        path.symlink_to("/dev/zero")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
+@pytest.mark.parametrize("name", UNREADABLE)
+@pytest.mark.parametrize("command", ["summary", "gantt", "compare"])
+def test_what_cannot_be_read_is_told_in_one_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    prepare(name)
+    words = {"gantt": ["-o", "out.png"], "compare": ["-o", "out.png"]}.get(command, [])
+
+    code = main([command, "x.pftrace", *words])
+
+    said = capsys.readouterr()
+    if command == "compare" and name in NO_FILES:
+        sentence = "there is no script or trace x.pftrace: check the path"
+        if name != "missing":
+            sentence = "x.pftrace is no file: name a script or a trace"
+        assert (code, said.err) == (2, f"asynctrace: {sentence}\n")
+    else:
+        progress = "x … failed\n" if command == "compare" else ""
+        assert (code, said.err) == (1, f"{progress}asynctrace: x.pftrace {UNREADABLE[name]}\n")
+    assert said.out == ""
+    assert not Path("out.png").exists()
+
+
+def test_what_is_left_of_a_cut_file_is_summed_up_with_a_note(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Path("good.pftrace").read_bytes()
+    notes = 0
+    for size in range(0, len(whole), 97):
+        Path("x.pftrace").write_bytes(whole[:size])
+        code = main(["summary", "x.pftrace"])
+        said = capsys.readouterr()
+        if code == 0:
+            assert "note: the file was cut short: what was recorded after the cut is missing" in said.out
+            notes += 1
+        else:
+            assert code == 1
+            assert re.fullmatch(
+                r"asynctrace: x\.pftrace (is empty|was cut short before its first event): .*\n", said.err
+            )
+    assert notes > 10
+
+
+# The words after `run`, the exit code, stderr.
+RUNS = {
+    "no arguments": ([], "", 2, "asynctrace: nothing to run: asynctrace run SCRIPT, or asynctrace run -m MODULE\n"),
+    "missing": (
+        ["no.py"],
+        "",
+        2,
+        "asynctrace: there is no script no.py, and no Python program of that name on PATH: check the path\n",
+    ),
+    "exits": (["x.py"], "import sys; sys.exit(7)", 7, ""),
+    "exits with a text": (["x.py"], "import sys; sys.exit('so long')", 1, "so long\n"),
+    "leaves at once": (["x.py"], "import os; os._exit(5)", 5, ""),
+    "is killed": (["x.py"], "import os; os.kill(os.getpid(), 9)", -9, ""),
+    "into a device": (
+        ["-o", "endless.pftrace", "x.py"],
+        "print(1)",
+        2,
+        "asynctrace: endless.pftrace is a pipe or a device: name a file with -o\n",
+    ),
+    "forced into a device": (
+        ["-o", "endless.pftrace", "--force", "x.py"],
+        "print(1)",
+        2,
+        "asynctrace: endless.pftrace is a pipe or a device: name a file with -o\n",
+    ),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals and devices are POSIX's")
+@pytest.mark.parametrize("case", RUNS)
+def test_run_ends_as_the_program_does_or_says_why_not(tmp_path: Path, case: str) -> None:
+    words, text, code, errors = RUNS[case]
+    (tmp_path / "x.py").write_text(text, encoding="utf-8")
+    (tmp_path / "endless.pftrace").symlink_to("/dev/zero")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "asynctrace", "run", *(["-q"] if words else []), *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", errors)
+    assert Path("/dev/zero").is_char_device()
