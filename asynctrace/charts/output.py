@@ -5,6 +5,7 @@ Imports matplotlib only inside its functions, so that wrong usage is told before
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -12,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from asynctrace.errors import MissingPackageError, UsageError
+from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +51,9 @@ def require_matplotlib(purpose: str) -> None:
         import matplotlib  # noqa: F401  # only whether it is there
     except ImportError as error:
         raise MissingPackageError(f"{purpose} needs matplotlib: install matplotlib (pip install matplotlib)") from error
+    except ValueError as error:
+        backend = os.environ.get("MPLBACKEND")
+        raise UsageError(f"matplotlib cannot start with MPLBACKEND={backend}: unset it, no chart needs it") from error
 
 
 def picture_path(path: str | PathLike[str]) -> Path:
@@ -65,10 +69,18 @@ def picture_path(path: str | PathLike[str]) -> Path:
 
 
 def write_figure(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write `figure` to `path`, whose suffix tells the format (.png, .svg or .pdf)."""
+    """Write `figure` to `path`, whose suffix tells the format (.png, .svg or .pdf).
+
+    Raises:
+        AsynctraceError: If it cannot be written there.
+    """
     target = picture_path(path)
     # Drawn in memory first: a drawing that fails leaves no half a file behind.
-    target.write_bytes(_rendered(figure, target.suffix.lower()))
+    picture = _rendered(figure, target.suffix.lower())
+    try:
+        target.write_bytes(picture)
+    except OSError as error:
+        raise AsynctraceError(f"{target} cannot be written: {error.strerror}") from error
 
 
 def figure_png(figure: Figure) -> bytes:

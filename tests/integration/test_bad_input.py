@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,80 @@ def test_run_ends_as_the_program_does_or_says_why_not(tmp_path: Path, case: str)
 
     assert (done.returncode, done.stdout, done.stderr) == (code, "", errors)
     assert Path("/dev/zero").is_char_device()
+
+
+def test_full_disk_is_told_in_one_sentence_and_leaves_the_earlier_trace(folder: Path) -> None:
+    script = (
+        "import resource, signal, sys\n"
+        "from asynctrace import load\n"
+        "from asynctrace.errors import AsynctraceError\n"
+        "trace = load('good.pftrace')\n"
+        "trace.gantt('good.png')\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "for path in ('good.pftrace', 'new.pftrace', 'good.png', 'no/x.pftrace', 'no/x.png'):\n"
+        "    try:\n"
+        "        trace.save(path)\n"
+        "    except AsynctraceError as error:\n"
+        "        print(error)\n"
+    )
+    before = Path("good.pftrace").read_bytes()
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "tkagg", "DISPLAY": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout.splitlines() == [
+        "good.pftrace cannot be written: File too large",
+        "new.pftrace cannot be written: File too large",
+        "good.png cannot be written: File too large",
+        "no/x.pftrace cannot be written: No such file or directory",
+        "no/x.png cannot be written: No such file or directory",
+    ], done.stderr
+    assert Path("good.pftrace").read_bytes() == before
+    assert sorted(os.listdir()) == ["good.pftrace", "good.png"]
+
+
+def test_without_matplotlib_a_chart_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+    assert main(["gantt", "good.pftrace", "-o", "x.png"]) == 1
+    assert capsys.readouterr().err == (
+        "asynctrace: a Gantt chart needs matplotlib: install matplotlib (pip install matplotlib)\n"
+    )
+    assert main(["compare", "good.pftrace", "-o", "x.png"]) == 1
+    assert "needs matplotlib" in capsys.readouterr().err
+    assert main(["summary", "good.pftrace"]) == 0
+
+
+def test_trace_without_tasks_says_that_nothing_ran(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_parts((replace(example_part(1), events=[]),), "x.pftrace")
+
+    assert main(["summary", "x.pftrace"]) == 0
+    assert "no coroutine ran: was main() called without awaiting it?" in capsys.readouterr().out
+    assert main(["gantt", "x.pftrace", "-o", "x.png"]) != 0
+    assert capsys.readouterr().err == "asynctrace: no coroutine ran: was main() called without awaiting it?\n"
+    assert main(["compare", "x.pftrace", "good.pftrace", "-o", "x.png"]) == 0
+
+
+def test_backend_that_matplotlib_does_not_know_is_told_in_one_sentence(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "asynctrace", "gantt", "good.pftrace", "-o", "x.png"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "nothing"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    sentence = "asynctrace: matplotlib cannot start with MPLBACKEND=nothing: unset it, no chart needs it\n"
+    assert (done.returncode, done.stderr) == (2, sentence)
