@@ -134,6 +134,7 @@ async def _returns(value: int) -> int:
 def _run(loop_factory: Any = None, debug: bool = False, keeps_shims: bool = False) -> list[Any]:
     told: list[Any] = []
     with asyncio.Runner(loop_factory=loop_factory, debug=debug) as runner:
+        runner.get_loop().slow_callback_duration = 60  # what is slow on a busy machine is not to be logged
         if not keeps_shims:
             loops.append(runner.get_loop())
         runner.run(_steps(told))
