@@ -65,29 +65,21 @@ def folder(tmp_path: Path, recorded: Path) -> Path:
     return tmp_path
 
 
+# What a file holds that cannot be read: tests/integration/test_bad_input.py.
 BAD_INPUT: dict[str, tuple[list[str], int, str]] = {
     "no such command": (["nothing"], 2, "invalid choice"),
     "no such option": (["summary", "--nothing", "x"], 2, "unrecognized arguments"),
     "no file": (["summary"], 2, "required"),
     "abbreviated option": (["run", "--outp", "x.pftrace", "gather.py"], 2, "unrecognized arguments"),
-    "missing file": (["summary", "missing.pftrace"], 1, "asynctrace: missing.pftrace"),
-    "empty file": (["summary", "empty.pftrace"], 1, "asynctrace: empty.pftrace"),
-    "garbage": (["summary", "garbage.pftrace"], 1, "asynctrace: garbage.pftrace"),
-    "another program's": (["summary", "foreign.json"], 1, "asynctrace: foreign.json"),
-    "a text": (["summary", "text.pftrace"], 1, "asynctrace: text.pftrace"),
-    "a folder": (["summary", "a folder.pftrace"], 1, "asynctrace: a folder.pftrace"),
     "a name with a newline": (["summary", "mis\nsing.pftrace"], 1, "asynctrace: mis"),
     "unknown sorting": (["summary", "good.pftrace", "--sort", "name"], 2, "invalid choice"),
     "gantt without output": (["gantt", "good.pftrace"], 2, "required"),
     "gantt of an unknown suffix": (["gantt", "good.pftrace", "-o", "x.doc"], 2, "use .png, .svg, .pdf"),
     "gantt into no folder": (["gantt", "good.pftrace", "-o", "no/x.png"], 2, "the folder no does not exist"),
     "gantt over a foreign file": (["gantt", "good.pftrace", "-o", "notes.png"], 2, "pass --force"),
-    "gantt of a missing file": (["gantt", "missing.pftrace", "-o", "x.png"], 1, "missing.pftrace"),
     "view of a missing file": (["view", "missing.pftrace"], 1, "missing.pftrace does not exist"),
     "view of garbage": (["view", "garbage.pftrace"], 1, "is not a recording"),
-    "run of nothing": (["run"], 2, "nothing to run"),
     "run of no module": (["run", "-m"], 2, "nothing to run"),
-    "run of a missing script": (["run", "missing.py"], 2, "there is no script missing.py"),
     "run of a missing module": (["run", "-m", "no_such_module"], 2, "No module named no_such_module"),
     "run of a package without __main__": (["run", "-m", "email"], 2, "cannot be directly executed"),
     "run of a folder": (["run", "a folder.pftrace"], 2, "without a __main__.py"),
