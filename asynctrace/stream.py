@@ -15,6 +15,7 @@ from pathlib import Path
 from asynctrace import clock
 from asynctrace.events import Part
 from asynctrace.probes.failure import Guard, is_ours
+from asynctrace.probes.finding import find_loops
 from asynctrace.probes.functions import FunctionProbe
 from asynctrace.probes.jobs import JobProbe
 from asynctrace.probes.loop import LoopProbe, probe_of
@@ -59,7 +60,8 @@ class Stream:
         self.end_ns = 0  # when it stopped
         self._stopping = threading.RLock()
         self.recordings: set[object] = set()  # those that are windows on this stream now
-        self._loops: weakref.WeakSet[LoopProbe] = weakref.WeakSet()
+        # By address. A dict: unlike a set of weak references it can be listed while other threads add to it.
+        self._loops: weakref.WeakValueDictionary[int, LoopProbe] = weakref.WeakValueDictionary()
         self.keeper = Keeper(self.recorder, self.guard.check)
         self.on_loop_runs: Callable[[], None] | None = None  # called on a loop's thread, before its first step
         self.at_end: list[Callable[[], None]] = []
@@ -84,7 +86,7 @@ class Stream:
         self._watch: LoopWatch | None = None
 
     def start(self) -> None:
-        """Install the probes; the recording's clock starts when all are in place."""
+        """Install the probes; the recording's clock starts before the one that sees all threads at once."""
         with self._stopping:
             self.is_running = True
             try:
@@ -95,16 +97,30 @@ class Stream:
 
     def _install(self) -> None:
         plain = (probe.install for probe in self._plain)
-        for install in (*plain, self._processes.install, self._install_coroutine_probe, self._begin):
+        for install in (
+            *plain,
+            self._processes.install,
+            self.recorder.begin,
+            self._install_coroutine_probe,
+            self._begin,
+        ):
             if self.is_running:  # a hook may have failed as soon as it was in
                 install()
 
     def _begin(self) -> None:
-        self.recorder.begin()
         self.keeper.start()
         loop = _events._get_running_loop()
         if loop is not None:
             self.meet_loop(loop)
+        for other in find_loops():
+            self._await_loop(other)
+
+    def _await_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Meet a loop that runs already, on another thread, as soon as anything of ours is called on that thread."""
+        probe = self._probe(loop)
+        if probe.recorder is None:
+            probe.await_thread(self.meet_loop, self.guard)
+        self._leave_if_stopped(probe)
 
     def _install_coroutine_probe(self) -> None:
         monitoring = self._monitoring
@@ -132,6 +148,9 @@ class Stream:
                 return
             self.is_running = False
             self.end_ns = clock.now_ns()
+            guard = self.guard
+            if not guard.has_failed:
+                guard.is_over, guard = True, Guard(_nothing)
             for remove in (self.recorder.end, *self._removals()):
                 for _ in range(2):  # once more where a signal got into it
                     try:
@@ -141,10 +160,10 @@ class Stream:
                         failures.append(error)
         failures.sort(key=is_ours, reverse=True)
         while failures:
-            self.guard.check(failures.pop(0))  # raises what is not ours
+            guard.check(failures.pop(0))  # raises what is not ours
 
     def _removals(self) -> list[Callable[[], None]]:
-        loops = list(self._loops)
+        loops = [probe for ref in self._loops.valuerefs() if (probe := ref()) is not None]
         probes = [
             probe for probe in (self._monitoring, self._watch, *self._plain, self._processes) if probe is not None
         ]
@@ -166,22 +185,40 @@ class Stream:
 
     def meet_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Record this loop from now on; called on its own thread."""
-        if not issubclass(type(loop), asyncio.AbstractEventLoop):
-            return  # a test's mock
-        probe = probe_of(loop)
-        if probe is None:
-            probe = LoopProbe(loop)
-            self._loops.add(probe)  # first: whatever fails from here on, its shims come off
-            probe.install(loop)
+        if not issubclass(type(loop), asyncio.AbstractEventLoop) or not self.is_running:
+            return  # a test's mock; or a hook that another thread was in when it stopped the recording
+        probe = self._probe(loop)
         if probe.recorder is self.recorder:
             return
-        self._loops.add(probe)
         if self._monitoring is None:
             recorder = self.recorder
             probe.note_stack = lambda time_ns, thread, entry, task: note_stack(recorder, time_ns, thread, entry, task)
         else:
             probe.note_stack = None
         probe.wrap_job = self._jobs.wrap_job
+        try:
+            self._begin_loop(probe, loop)
+        finally:
+            self._leave_if_stopped(probe)
+
+    def _leave_if_stopped(self, probe: LoopProbe) -> None:
+        if not self.is_running:  # on another thread meanwhile, perhaps before this probe was to be seen there
+            probe.end()
+            if not probe.is_permanent:
+                probe.remove()
+
+    def _probe(self, loop: asyncio.AbstractEventLoop) -> LoopProbe:
+        probe = probe_of(loop)
+        if probe is None:
+            new = LoopProbe(loop)
+            new.prepare(loop)
+            self._loops[id(new)] = new  # first: whatever fails from here on, its shims come off
+            probe = new.claim(loop)
+        self._loops[id(probe)] = probe
+        probe.put_on(loop)
+        return probe
+
+    def _begin_loop(self, probe: LoopProbe, loop: asyncio.AbstractEventLoop) -> None:
         time_ns = clock.now_ns()
         is_running = _events._get_running_loop() is loop
         if is_running and self.on_loop_runs is not None:
@@ -208,7 +245,7 @@ class Stream:
         self.keeper.leave()  # until the child does something: many only replace themselves by another program
         self._stopping = threading.RLock()  # another thread of the parent's may hold the old one
         recorder.sees_coroutines = self._monitoring is not None
-        for loop_probe in list(self._loops):
+        for loop_probe in list(self._loops.values()):
             loop_probe.end()
         for probe in self._plain:
             if probe is not self._functions:

@@ -46,10 +46,12 @@ def _is_trusted(file: str) -> bool:
 class Guard:
     """Runs hooks; the first failure of one of them calls `stop`, once, and is logged."""
 
-    __slots__ = ("_stop", "_tickets")
+    __slots__ = ("_stop", "_tickets", "is_over")
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
+        # The recording has ended, and a hook that another thread was in may find gone what it works on.
+        self.is_over = False
         # Taken by the first failure. No lock: a signal's handler and other threads can fail in the middle of this.
         self._tickets = [True]
 
@@ -66,13 +68,18 @@ class Guard:
             self.check(error)
             return None
 
-    def check(self, error: BaseException) -> None:
+    def check(self, error: BaseException, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         """Raise what is not ours again; else stop the recording and say why."""
+        # By then the globals of modules are None, those of this one, too.
+        if is_finalizing():
+            return
         if not is_ours(error):
             try:
                 raise error
             finally:
                 del error  # this frame is in its traceback: the two would keep each other
+        if self.is_over:
+            return
         try:
             self._tickets.pop()
         except IndexError:

@@ -12,7 +12,7 @@ import weakref
 from asyncio import base_events as _base_events
 from asyncio import events as _events
 from collections.abc import Callable
-from types import BuiltinFunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from asynctrace.clock import now_ns
@@ -77,11 +77,19 @@ class LoopProbe:
         self.on_first_step: Callable[[], None] | None = None
         self.wrap_job: Callable[..., tuple[Any, int]] | None = None
         self.is_permanent = False  # a loop that we made keeps its shims
+        self._is_on = False
+        self._meet: Callable[[asyncio.AbstractEventLoop], None] | None = None  # see `await_thread`
         self._shims: dict[str, tuple[Any, Any]] = {}  # name -> (ours, what the loop had there as its own, or None)
         self._select: tuple[weakref.ref[Any], Any, Any] | None = None  # (the selector, ours, what it had)
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put the shims on the loop."""
+        self.prepare(loop)
+        self.claim(loop)
+        self.put_on(loop)
+
+    def prepare(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make the shims, for one loop."""
         makers = {
             "call_soon": self._make_call_soon,
             "call_soon_threadsafe": self._make_call_soon_threadsafe,
@@ -92,33 +100,62 @@ class LoopProbe:
         for name, make in makers.items():
             shim = make(_original(loop, name))
             shim.__name__ = shim.__qualname__ = name
-            self._shims[name] = shim, vars(loop).get(name)
-            setattr(loop, name, shim)
+            setattr(shim, _MARK, True)
+            self._shims[name] = shim, _own(loop, name)
         selector: Any = getattr(loop, "_selector", None)
         if issubclass(type(selector), selectors.BaseSelector):
             shim = self._make_select(_original(selector, "select"))
+            setattr(shim, _MARK, True)
             try:
-                self._select = weakref.ref(selector), shim, vars(selector).get("select")
-                selector.select = shim
-            except (AttributeError, TypeError):
+                self._select = weakref.ref(selector), shim, _own(selector, "select")
+            except TypeError:
                 self._select = None
-        setattr(loop, _MARK, self)
+
+    def claim(self, loop: asyncio.AbstractEventLoop) -> LoopProbe:
+        """Become the probe that the loop carries, and return it; another one where another thread was first."""
+        probe: LoopProbe = vars(loop).setdefault(_MARK, self)
+        return probe
+
+    def put_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Put the shims on the loop, if they have not been yet: one thread may have claimed it, and another meet it."""
+        if self._is_on:
+            return
+        vars(loop).update({name: shim for name, (shim, _) in self._shims.items()})
+        selector = self._select[0]() if self._select is not None else None
+        if selector is not None and self._select is not None:
+            try:
+                selector.select = self._select[1]
+            except AttributeError:
+                self._select = None
+        self._is_on = True
 
     def remove(self) -> None:
         """Take the shims off where they are still ours; another tool's shim above one of ours goes on through it."""
         loop = self.loop_ref()
         if loop is not None:
+            if vars(loop).get(_MARK) is self:
+                vars(loop).pop(_MARK, None)
             for name, (shim, earlier) in self._shims.items():
                 _put_back(loop, name, shim, earlier)
-            if vars(loop).get(_MARK) is self:
-                delattr(loop, _MARK)
         selector = self._select[0]() if self._select is not None else None
         if selector is not None and self._select is not None:
             _put_back(selector, "select", self._select[1], self._select[2])
 
+    def await_thread(self, meet: Callable[[asyncio.AbstractEventLoop], None], guard: Guard) -> None:
+        """Have the first shim that is called on the loop's own thread call `meet(loop)`: now it runs on another."""
+        self.guard, self._meet = guard, meet
+
+    def _met(self) -> Recorder | None:
+        """Meet the loop if this is its thread; return the recorder, if it has one then."""
+        meet, loop = self._meet, self.loop_ref()
+        if meet is not None and loop is not None and _events._get_running_loop() is loop:
+            self._meet = None
+            self.guard(meet, loop)
+        return self.recorder
+
     def begin(self, recorder: Recorder, table: TaskTable, guard: Guard, time_ns: int) -> None:
         """Record this loop from now on."""
-        self.table, self.guard = table, guard
+        self.table, self.guard, self._meet = table, guard, None
         self.loop_id = recorder.new_id()
         self.open_step = None
         loop = self.loop_ref()
@@ -131,6 +168,7 @@ class LoopProbe:
 
     def end(self) -> None:
         """Record no more; the shims pass through."""
+        self._meet = None
         self.recorder = None
         self.table = None
         self.open_step = None
@@ -143,6 +181,12 @@ class LoopProbe:
 
         def call_soon(callback: Any, *args: Any, context: Any = None) -> Any:
             recorder = self.recorder
+            if recorder is None and self._meet is not None:
+                try:
+                    recorder = self._met()
+                except BaseException:  # a signal's: what is to be woken must not be lost in it
+                    original(get_loop(), callback, *args, **_keywords(context))
+                    raise
             kind = type(callback)
             if recorder is None or (kind not in _step_types and (not callable(callback) or issubclass(kind, Run))):
                 return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
@@ -301,6 +345,8 @@ class LoopProbe:
         def select(timeout: float | None = None) -> Any:
             selector = self._select[0]() if self._select is not None else None
             recorder = self.recorder
+            if recorder is None and self._meet is not None:
+                recorder = self._met()
             if recorder is None:
                 return original(selector, timeout)
             thread = 0
@@ -370,9 +416,15 @@ def probe_of(loop: Any) -> LoopProbe | None:
     return found if isinstance(found, LoopProbe) else None
 
 
+def _own(owner: Any, name: str) -> Any:
+    """Return what the owner has as its own; None for a shim that another thread is about to take off."""
+    own = vars(owner).get(name)
+    return None if type(own) is FunctionType and _MARK in vars(own) else own
+
+
 def _original(owner: Any, name: str) -> Callable[..., Any]:
     """Return what a shim calls, as a function of the owner: a bound method would keep the owner alive."""
-    own = vars(owner).get(name)
+    own = _own(owner, name)
     if own is not None:  # another tool's shim, which the owner holds anyway
 
         def through(_: Any, *args: Any, **keywords: Any) -> Any:
@@ -391,7 +443,7 @@ def _put_back(owner: Any, name: str, shim: Any, earlier: Any) -> None:
     if vars(owner).get(name) is not shim:
         return
     if earlier is None:
-        delattr(owner, name)
+        vars(owner).pop(name, None)
     else:
         setattr(owner, name, earlier)
 

@@ -202,6 +202,7 @@ def _make_callbacks(
                 if not code.co_flags & CO_COROUTINES or not is_in_scope(code):
                     return DISABLE
                 coroutine = table.meet_late(frame, local.state)
+                time_ns = now_ns()  # after the moment in which it was met
             flags = 0
             if code.co_flags & CO_ASYNC_GENERATOR and type(value).__name__ == "async_generator_wrapped_value":
                 flags = YIELDED

@@ -1,7 +1,8 @@
 """The events that a recorder keeps: in order of time, in chunks, within a bound; the oldest folded into one base.
 
-Hooks append to a flat list and never come here. What they appended is *settled* from time to time, by the keeper's
-thread or by whoever wants to see it: sorted and moved to chunks of 56 bytes an event.
+Hooks append to a flat list and never come here. What they appended is taken off that list from time to time, by the
+keeper's thread, and *settled* when it has to be written, or takes too much memory: sorted and moved to chunks of 56
+bytes an event.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ FIELDS = 7
 _EVENT_BYTES = 56  # settled
 _OPEN_EVENT_BYTES = 130  # in the list, as Python's integers
 _ENTRY_BYTES = 200  # of a name, a text, a thread in the tables
+_TAKEN_AT_ONCE = 16_384
 _LARGEST_CHUNK = 8192
 _SMALLEST_CHUNK = 512
 
@@ -58,7 +60,8 @@ class History:
         self.first = 0
         self.end = 0  # the number of the next event to be settled
         self._fields = fields
-        self._pending: list[int] = []  # taken from the list, and so young that an older one may still come
+        self._taken: deque[tuple[int, list[int]]] = deque()  # (when, fields) off that list
+        self._pending: list[int] = []  # of these, what is so young that an older one may still come
         self._table_entries = table_entries
         self._chunks: deque[Chunk] = deque()
         self._chunk_events = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, limit_bytes // _EVENT_BYTES // 16))
@@ -68,45 +71,66 @@ class History:
 
     def __len__(self) -> int:
         """Return how many events there have been, dropped ones included."""
-        return self.end + (len(self._pending) + len(self._fields)) // FIELDS
+        return self.end + self.open_count
 
-    def settle(self, until_ns: int, cpu_ns: int) -> None:
-        """Settle what was appended with a time up to `until_ns`. To be called with the lock held."""
+    def take(self, time_ns: int) -> None:
+        """Take what hooks have appended off their list: quick, so that it can be done often."""
         fields = self._fields
         count = len(fields) - len(fields) % FIELDS
+        if count:
+            self._taken.append((time_ns, fields[:count]))
+            del fields[:count]
+
+    def settle(self, until_ns: int, cpu_ns: int) -> bool:
+        """Settle the oldest of what was taken, with times up to `until_ns`; return whether there may be more.
+
+        To be called with the lock held, as `take`.
+        """
         pending = self._pending
-        pending += fields[:count]
-        del fields[:count]
+        if self._taken:
+            taken_ns, fields = self._taken.popleft()
+            pending += fields
+            if self._taken:
+                until_ns = min(until_ns, taken_ns)  # what is older than this may be in the next
         times = pending[::FIELDS]
         if sorted(times) != times:
             # Of one thread the times never go back, but a wake's time is read before the call that makes it happen, and
             # threads append as they come: the sort is stable, so what one thread did stays in order.
-            events = sorted(zip(*[iter(pending)] * FIELDS, strict=True), key=itemgetter(0))
+            events = sorted(events_of(pending), key=itemgetter(0))
             pending = list(chain.from_iterable(events))
             times.sort()
-        early = bisect_left(times, self.start_ns)
-        if early:  # another thread's, stamped while the hooks were put in
-            pending[: early * FIELDS : FIELDS] = times[:early] = [self.start_ns] * early
         ready = bisect_right(times, until_ns) * FIELDS
-        settled = array("q", pending[:ready])
         self._pending = pending[ready:]
         position = 0
         while position < ready:
             if not self._chunks or len(self._chunks[-1]) >= self._chunk_events:
                 self._chunks.append(Chunk())
             chunk = self._chunks[-1]
-            room = (self._chunk_events - len(chunk)) * FIELDS
-            chunk.fields += settled[position : position + room]
+            end = min(ready, position + (self._chunk_events - len(chunk)) * FIELDS)
+            chunk.fields.extend(array("q", pending[position:end]))
             chunk.cpu_ns = cpu_ns
-            position += room
+            position = end
         self.end += ready // FIELDS
+        return bool(self._taken)
+
+    @property
+    def open_count(self) -> int:
+        """How many events are not settled."""
+        return (len(self._pending) + sum(len(fields) for _, fields in list(self._taken)) + len(self._fields)) // FIELDS
 
     @property
     def used_bytes(self) -> int:
         """What the events and tables take, about."""
-        still_open = (len(self._pending) + len(self._fields)) // FIELDS
         entries = self._table_entries()
-        return (self.end - self.first) * _EVENT_BYTES + still_open * _OPEN_EVENT_BYTES + entries * _ENTRY_BYTES
+        return (self.end - self.first) * _EVENT_BYTES + self.open_count * _OPEN_EVENT_BYTES + entries * _ENTRY_BYTES
+
+    def is_worth_taking(self) -> bool:
+        """Tell whether so much was appended that it should be taken off the list."""
+        return len(self._fields) > _TAKEN_AT_ONCE * FIELDS
+
+    def is_worth_settling(self) -> bool:
+        """Tell whether so much is not settled that settling it, which takes half the memory, is worth its time."""
+        return self.open_count * _OPEN_EVENT_BYTES > self.limit_bytes // 4
 
     def is_over_limit(self) -> bool:
         """Tell whether the oldest chunk has to go."""
@@ -141,7 +165,8 @@ class History:
 
     def open_fields(self) -> list[int]:
         """Return the fields of what is not settled yet, in the order of its coming."""
-        return self._pending + self._fields[: len(self._fields) - len(self._fields) % FIELDS]
+        taken = chain.from_iterable(fields for _, fields in list(self._taken))
+        return [*self._pending, *taken, *self._fields[: len(self._fields) - len(self._fields) % FIELDS]]
 
     def follow(self) -> Follower:
         """Return a fold of its own that stands at the oldest kept event. To be called with the lock held."""

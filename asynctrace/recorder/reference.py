@@ -125,16 +125,37 @@ class Recorder:
         return state
 
     def settle(self, until_ns: int | None = None) -> None:
-        """Move what was appended up to a time, or all, to the history."""
+        """Move what was appended up to a time, or all, to the chunks of the history."""
+        if until_ns is None:
+            until_ns = clock.now_ns()
+        for _ in self.settling(until_ns):
+            pass
+
+    def settling(self, until_ns: int) -> Iterator[None]:
+        """Do the same, a piece for each step."""
+        history = self.history
+        is_taken = False
+        while True:
+            with history.lock:
+                if history.is_busy:  # a signal's handler, in the middle of this on the same thread
+                    return
+                history.is_busy = True
+                try:
+                    if not is_taken:
+                        is_taken = True
+                        history.take(clock.now_ns())
+                    if not history.settle(until_ns, self.cpu_ns()):
+                        return
+                finally:
+                    history.is_busy = False
+            yield
+
+    def take(self) -> None:
+        """Take what was appended off the list that hooks extend, if it is much."""
         history = self.history
         with history.lock:
-            if history.is_busy:  # a signal's handler, in the middle of this on the same thread
-                return
-            history.is_busy = True
-            try:
-                history.settle(clock.now_ns() if until_ns is None else until_ns, self.cpu_ns())
-            finally:
-                history.is_busy = False
+            if history.is_worth_taking() and not history.is_busy:
+                history.take(clock.now_ns())
 
     def drop_oldest(self) -> bool:
         """Drop the oldest chunk of events if there are too many; return whether there may be more to drop."""
@@ -159,7 +180,7 @@ class Recorder:
 
     def begin(self) -> None:
         """Have the clocks of the recording start now."""
-        self.start_ns = clock.now_ns()
+        self.start_ns = self.history.start_ns = clock.now_ns()
         self.wall_ns = clock.wall_ns()
         self._cpu_start_ns = time.process_time_ns()
 
@@ -185,7 +206,8 @@ class Recorder:
             cpu_before_ns: The CPU time of the process from the recorder's start to where the wanted part begins.
         """
         history = self.history
-        self.settle()
+        if begin_ns:
+            self.settle()
         with history.lock:
             base: list[Event] = []
             number, start_ns = history.first, self.start_ns

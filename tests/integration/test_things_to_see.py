@@ -581,12 +581,13 @@ def test_what_still_waits_at_the_end_is_unfinished() -> None:
 
 def test_a_recording_that_begins_inside_a_running_loop_knows_what_is_waited_for() -> None:
     async def sleeper() -> None:
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.2)
 
     async def main() -> Any:
+        recording = asynctrace.record()
         task = asyncio.create_task(sleeper())
         await asyncio.sleep(0)
-        with asynctrace.record() as recording:
+        with recording:
             await task
         return recording.trace
 
@@ -596,7 +597,7 @@ def test_a_recording_that_begins_inside_a_running_loop_knows_what_is_waited_for(
     task = task_of(trace, "sleeper")
     assert task.is_clipped
     assert kinds(task) == ["waiting sleep", "ready timer", "running"]
-    assert waits(task) == [("sleep", "asyncio.sleep(0.005)", 1)]
+    assert waits(task) == [("sleep", "asyncio.sleep(0.2)", 1)]
     assert kinds(task_of(trace, "main"))[:3] == ["running", "waiting task", "ready task"]
     if sees_coroutines:
         nested = {each.name.rsplit(".", 1)[-1]: each for each in trace.coroutines}
