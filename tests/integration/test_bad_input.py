@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from asynctrace.cli import main
-from asynctrace.formats import save_parts
+from asynctrace.formats import load_parts, save_parts
 from asynctrace.formats.perfetto_layout import FORMAT_MAJOR, HEADER, MAGIC
 from asynctrace.formats.perfetto_tables import record
 from tests.strategies_parts import example_part
@@ -238,3 +238,20 @@ def test_backend_that_matplotlib_does_not_know_is_told_in_one_sentence(folder: P
 
     sentence = "asynctrace: matplotlib cannot start with MPLBACKEND=nothing: unset it, no chart needs it\n"
     assert (done.returncode, done.stderr) == (2, sentence)
+
+
+def test_names_of_any_text_are_saved_and_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ['a "quoted" $name$', "two\nlines", "🧵 emoji", "caf\udce9", "\ud800", "nul\0nul", "", "x" * 600]
+    part = example_part(20)
+    sites = {
+        key: replace(site, name=names[key % len(names)], file=f"{site.file}{names[key % len(names)]}")
+        for key, site in part.sites.items()
+    }
+    part = replace(part, sites=sites, names={task: names[task % len(names)] for task in part.names})
+    save_parts((part,), "x.pftrace")
+
+    assert load_parts("x.pftrace") == [part]
+    assert main(["summary", "x.pftrace"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "\ud800" not in said.out
