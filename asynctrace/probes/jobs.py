@@ -104,8 +104,8 @@ class JobProbe:
                 self.guard(self._note_submitted, job, kind, time_ns)
             return future
 
+        self._shims.append((owner, submit, original))  # first: what is noted comes off, whatever fails next
         owner.submit = submit
-        self._shims.append((owner, submit, original))
 
     def _job_to_submit(self, executor: Any, fn: Any, args: tuple[Any, ...]) -> tuple[JobCall | None, Any, int]:
         """Return (the job, what to submit for it, the time)."""

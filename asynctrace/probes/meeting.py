@@ -77,8 +77,8 @@ class LoopWatch:
     def _replace(self, owner: type, name: str, make: Callable[[Any], Any]) -> None:
         original = vars(owner)[name]
         ours = make(original)
+        self._replaced.append((owner, name, original, ours))  # first: what is noted comes off, whatever fails next
         setattr(owner, name, ours)
-        self._replaced.append((owner, name, original, ours))
 
     def remove(self) -> None:
         """Put back what is still ours."""

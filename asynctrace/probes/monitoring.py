@@ -105,11 +105,12 @@ class MonitoringProbe:
         for tool_id in (*range(3, 6), *range(3)):
             if _monitoring.get_tool(tool_id) is not None:
                 continue
+            self._tool_id = tool_id  # first: what is noted is given back, whatever fails next
             try:
                 _monitoring.use_tool_id(tool_id, "asynctrace")
             except ValueError:  # taken meanwhile
+                self._tool_id = -1
                 continue
-            self._tool_id = tool_id
             break
         else:
             return False
@@ -129,13 +130,13 @@ class MonitoringProbe:
 
     def remove(self) -> None:
         """Give the tool id back."""
-        if self._tool_id < 0:
+        if self._tool_id < 0 or _monitoring.get_tool(self._tool_id) != "asynctrace":
             return
         _monitoring.set_events(self._tool_id, 0)
         for name in _EVENT_NAMES:
             _monitoring.register_callback(self._tool_id, getattr(_EVENTS, name), None)
-        tool_id, self._tool_id = self._tool_id, -1
-        _monitoring.free_tool_id(tool_id)
+        _monitoring.free_tool_id(self._tool_id)
+        self._tool_id = -1
 
 
 def _make_callbacks(

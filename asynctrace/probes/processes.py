@@ -165,8 +165,8 @@ class ProcessProbe:
             if recorder is not None and time_ns:
                 self._guard(self._note_started, recorder, time_ns, self_)
 
+        self._shim = owner, start, original  # first: what is noted comes off, whatever fails next
         owner.start = start
-        self._shim = owner, start, original
 
     def _board(self, process: Any) -> int:
         """Have the child's recording begin with the child; return the time."""

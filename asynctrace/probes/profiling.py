@@ -44,8 +44,8 @@ class Profiling:
         for owner, name in _LOOP_RUNS:
             original = vars(owner)[name]
             shim = self._make_loop_run(original)
+            self._shims.append((owner, name, shim, original))  # first: what is noted comes off, whatever fails next
             setattr(owner, name, shim)
-            self._shims.append((owner, name, shim, original))
         threading.setprofile(self._profile)
         sys.setprofile(self._profile)
 

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import conftest
 import fault_points
 import hooked_programs
 import pytest
@@ -92,7 +93,8 @@ else:
 
 # These can fail after the end, where there is nothing to stop and no hook to blame.
 BEHIND = ("base.", "chunks.", "describing.", "fold.", "keeper.", "living.", "reference.Recorder.")
-SILENT = ("stream.Stream.close", "processes.ProcessProbe.close", *BEHIND)
+_LISTED = "finding._listed"  # tries again where a set that changes cannot be listed, which is a RuntimeError
+SILENT = ("stream.Stream.close", "processes.ProcessProbe.close", _LISTED, *BEHIND)
 
 BEFORE = {"loop.LoopProbe.install"}  # fails where a loop is made, before there is a recording
 
@@ -296,9 +298,10 @@ def test_a_statement_that_raises_stops_the_recording_and_nothing_else() -> None:
                 if ":" not in point:
                     continue
                 bench.points.arm(point, is_persistent=False)
+                before = conftest._hooks()
                 try:
                     bench.run(program)
-                    assert bench.points.fired
+                    assert conftest._hooks() == before
                 except AssertionError as error:
                     told.append(f"{point} in {program.__name__}: {error}")
         assert not told, "\n".join(told)
