@@ -61,7 +61,9 @@ def clip(trace: Trace, start_ns: int, end_ns: int) -> None:
     trace.marks = tuple(mark for mark in trace.marks if start_ns <= mark.time_ns <= end_ns)
     for loop in trace.loops:
         loop.idle = tuple((max(begin, start_ns), end) for begin, end in loop.idle if end > start_ns)
-        loop.callbacks = tuple(each for each in loop.callbacks if each.end_ns > start_ns)
+        loop.callbacks = tuple(
+            replace(each, start_ns=max(each.start_ns, start_ns)) for each in loop.callbacks if each.end_ns > start_ns
+        )
 
 
 def _clip_task(task: Task, start_ns: int) -> None:

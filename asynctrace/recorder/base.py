@@ -277,12 +277,12 @@ class _Base:
             while awaiter in passed:
                 passed.discard(awaiter)
                 awaiter = self._coroutines[awaiter].parent
+        for id in running:
+            self._resume(thread, id)
         # What was thrown into has ended, and those above go on next.
         awaiters = {self._coroutines[id].parent for id in passed}
         for id in sorted(passed - awaiters):
             self._add(thread, COROUTINE_RESUMED, id, 0, 0, SEEN_LATE | THROWN)
-        for id in running:
-            self._resume(thread, id)
 
     def _resume(self, thread: int, id: int) -> None:
         life = self._coroutines.get(id)

@@ -76,7 +76,7 @@ def test_many_programs_cut_anywhere_show_the_same(
     root: Body, eager: bool, decorate: bool, inside: bool, seed: int
 ) -> None:
     for part in _parts_of(root, eager, decorate, inside):
-        for index in _some(cuts(part), seed, 60):
+        for index in _some(cuts(part), seed, 20):
             _check_cut(part, index)
             for first in _some(cuts(part)[: cuts(part).index(index)], seed, 2):
                 _check_two_goes(part, first, index)

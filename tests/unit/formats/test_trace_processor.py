@@ -14,6 +14,7 @@ import pytest
 
 from asynctrace import events as kinds
 from asynctrace.formats import save_parts
+from tests.cuts import cuts, folded, with_distinct_times
 from tests.perfetto_view import view
 from tests.strategies_parts import any_parts, example_part
 from tests.unit.formats.streaming import Streamed
@@ -69,6 +70,17 @@ def test_the_processor_shows_the_slices_that_the_events_tell(ui_directory: Path,
     counted = Counter((row["name"], row["ts"], row["value"]) for row in counters)
     assert counted == Counter((name, *value) for name, values in seen.counters.items() for value in values)
     assert named == []
+
+
+def test_what_is_left_where_older_events_were_dropped_opens(ui_directory: Path, tmp_path: Path) -> None:
+    path = tmp_path / "left.pftrace"
+    for seed in range(3):
+        part = with_distinct_times(example_part(60, seed))
+        indexes = cuts(part)
+        save_parts((folded(part, indexes[len(indexes) * (seed + 1) // 4]),), path)
+        errors, slices = ask(ui_directory, path, _ERRORS, "select count(*) as n from slice")
+        assert errors == []
+        assert slices[0]["n"] > 50
 
 
 def test_the_wall_clock_is_that_of_the_recording(ui_directory: Path, tmp_path: Path) -> None:
