@@ -99,6 +99,9 @@ class History:
             events = sorted(events_of(pending), key=itemgetter(0))
             pending = list(chain.from_iterable(events))
             times.sort()
+        early = bisect_left(times, self.start_ns)
+        if early:  # another thread's, stamped while the hooks were put in
+            pending[: early * FIELDS : FIELDS] = times[:early] = [self.start_ns] * early
         ready = bisect_right(times, until_ns) * FIELDS
         self._pending = pending[ready:]
         position = 0

@@ -37,6 +37,7 @@ class Keeper:
         self._wake = _thread.allocate_lock()  # held, but when somebody wakes the keeper
         self._gone = _thread.allocate_lock()  # held while the thread runs
         self._native_id = 0
+        self._is_behind = False
         self._is_wanted = False
         self._settled_ns = recorder.start_ns
         self._wake.acquire()
@@ -44,15 +45,15 @@ class Keeper:
 
     def start(self) -> None:
         """Start the thread."""
-        if self._gone.locked():
+        if not self._gone.acquire(False):  # it runs; or another thread's hook asks for it, too
             return
         self._is_wanted, self.recorder.is_unattended = True, False
-        self._gone.acquire()
         try:
             _thread.start_new_thread(self._run, ())
-        except BaseException:
+        except BaseException as error:
             self._gone.release()
-            raise
+            if not isinstance(error, RuntimeError) or "shutdown" not in str(error):
+                raise  # else the program is about to end, and there is nothing left to look after
 
     def stop(self) -> None:
         """Have the thread end, and wait for that; not from the thread itself."""
@@ -88,7 +89,7 @@ class Keeper:
         self._native_id = _thread.get_native_id()
         try:
             while self._has_to_go_on():
-                self._wake.acquire(True, 0.0 if self.jobs else INTERVAL_S)
+                self._wake.acquire(True, 0.0 if self.jobs or self._is_behind else INTERVAL_S)
                 for _ in self._turn():
                     if not self._has_to_go_on():
                         break
@@ -109,17 +110,24 @@ class Keeper:
     def _turn(self) -> Iterator[None]:
         recorder = self.recorder
         begin_ns = clock.now_ns()
-        # What a thread stamped before the last turn has been appended by now.
-        recorder.settle(self._settled_ns)
+        recorder.take()
+        if recorder.sinks or self.watches or recorder.history.is_worth_settling():
+            # What a thread stamped before the last turn has been appended by now.
+            for _ in recorder.settling(self._settled_ns):
+                yield
         self._settled_ns = begin_ns
         for watch in self.watches:
             watch()
         yield
+        self._is_behind = False
         for sink in list(recorder.sinks):
             for _ in sink.take():
                 recorder.drop_oldest()
-                yield
                 self._go_on_with_a_job()
+                yield
+                if clock.now_ns() - begin_ns > _LATE_NS:  # what came meanwhile has to be settled, and bounded
+                    self._is_behind = True
+                    break
         while recorder.drop_oldest():
             yield
         while self.jobs and clock.now_ns() - begin_ns < INTERVAL_S * 1e9:

@@ -14,6 +14,12 @@ def history_of(*events: Event, limit_bytes: int = LIMIT) -> History:
     return History([*chain.from_iterable(events)], limit_bytes, lambda: 0)
 
 
+def settle(history: History, until_ns: int) -> None:
+    history.take(until_ns)
+    while history.settle(until_ns, 0):
+        pass
+
+
 def kept(history: History, begin: int = 0, end: int | None = None, at_most: int | None = None) -> list[Event]:
     return events_of([*chain.from_iterable(fields for _, fields in history.pieces(begin, end, at_most))])
 
@@ -25,7 +31,7 @@ def mark(time_ns: int, thread: int = 1, site: int = 1) -> Event:
 def test_events_of_several_threads_are_settled_in_order_of_time_and_those_of_one_thread_stay_in_theirs() -> None:
     history = history_of(mark(5, 1, 1), mark(3, 2, 2), mark(5, 1, 3), mark(5, 2, 4), mark(4, 3, 5))
 
-    history.settle(10, 0)
+    settle(history, 10)
 
     assert kept(history) == [mark(3, 2, 2), mark(4, 3, 5), mark(5, 1, 1), mark(5, 1, 3), mark(5, 2, 4)]
 
@@ -34,13 +40,13 @@ def test_what_is_younger_than_asked_for_waits_for_older_ones_that_may_still_come
     fields = [*chain.from_iterable([mark(1), mark(8), mark(2)])]
     history = History(fields, LIMIT, lambda: 0)
 
-    history.settle(5, 0)
+    settle(history, 5)
     assert kept(history) == [mark(1), mark(2)] and fields == []
     assert events_of(history.open_fields()) == [mark(8)]
     fields.extend(mark(6, 2))
     assert len(history) == 4
 
-    history.settle(9, 0)
+    settle(history, 9)
     assert kept(history) == [mark(1), mark(2), mark(6, 2), mark(8)] and history.end == 4
 
 
@@ -51,7 +57,7 @@ def test_pieces_are_the_events_that_were_asked_for(begin: int, end: int | None, 
     events = [mark(time_ns) for time_ns in range(3000)]
     history = history_of(*events, limit_bytes=1)  # chunks of the smallest size
 
-    history.settle(10_000, 0)
+    settle(history, 10_000)
 
     last = 3000 if end is None else end
     assert kept(history, begin, end, at_most) == events[begin : last if at_most is None else min(last, begin + at_most)]
@@ -59,7 +65,7 @@ def test_pieces_are_the_events_that_were_asked_for(begin: int, end: int | None, 
 
 def test_the_oldest_chunks_go_until_the_rest_is_within_the_limit_and_numbers_stay() -> None:
     history = history_of(*(mark(time_ns) for time_ns in range(100_000)))
-    history.settle(100_000, 0)
+    settle(history, 100_000)
     assert history.is_over_limit()
 
     while history.is_over_limit():
@@ -84,7 +90,7 @@ def test_a_follower_gives_the_base_before_any_kept_event() -> None:
         )
     ]
     history = history_of(*events, limit_bytes=1)
-    history.settle(10_000, 0)
+    settle(history, 10_000)
     history.drop_oldest()
     follower = history.follow()
 
@@ -99,7 +105,7 @@ def test_a_follower_gives_the_base_before_any_kept_event() -> None:
 
 def test_a_follower_whose_events_were_dropped_says_so() -> None:
     history = history_of(*(mark(time_ns) for time_ns in range(2000)), limit_bytes=1)
-    history.settle(2000, 0)
+    settle(history, 2000)
     follower = history.follow()
     history.drop_oldest()
 
@@ -109,7 +115,7 @@ def test_a_follower_whose_events_were_dropped_says_so() -> None:
 
 def test_the_number_of_an_event_is_found_by_its_time() -> None:
     history = history_of(*(mark(time_ns) for time_ns in range(0, 6000, 2)), limit_bytes=1)
-    history.settle(6000, 0)
+    settle(history, 6000)
 
     assert [history.number_at(time_ns) for time_ns in (0, 1, 2, 3001, 5998, 5999)] == [0, 1, 1, 1501, 2999, 3000]
 
@@ -118,6 +124,6 @@ def test_fields_that_are_appended_meanwhile_are_never_cut_in_two() -> None:
     fields = [*mark(1), *mark(2)[:3]]  # as no hook does: an event is one step
     history = History(fields, LIMIT, lambda: 0)
 
-    history.settle(10, 0)
+    settle(history, 10)
 
     assert kept(history) == [mark(1)] and len(fields) == 3 and FIELDS == 7

@@ -30,6 +30,7 @@ def errors() -> list[BaseException]:
 @pytest.fixture
 def keeper(errors: list[BaseException]) -> Iterator[Keeper]:
     made = Keeper(Recorder(1 << 20), errors.append)
+    made.watches.append(lambda: None)  # somebody who wants to see the events
     yield made
     made.stop()
 
@@ -52,6 +53,17 @@ def test_what_is_appended_is_settled_and_the_oldest_goes(keeper: Keeper) -> None
     history = keeper.recorder.history
     wait_until(lambda: history.end == 50_000 and not history.is_over_limit())
     assert history.first > 0 and history.used_bytes <= 1 << 20
+
+
+def test_few_events_that_nobody_wants_to_see_yet_are_left_alone(keeper: Keeper) -> None:
+    keeper.watches.clear()
+    append_marks(keeper.recorder, 100)
+    keeper.start()
+    keeper.wake()
+
+    time.sleep(0.3)
+
+    assert keeper.recorder.history.end == 0 and len(keeper.recorder.history) == 100
 
 
 def test_sinks_are_fed_every_event_once(keeper: Keeper) -> None:
