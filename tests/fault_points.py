@@ -152,7 +152,7 @@ def _mark_statements(body: list[ast.stmt], name: str, is_guarded: bool) -> None:
             below = getattr(statement, field, None)
             if isinstance(below, list):
                 if isinstance(statement, ast.Try) and field == "body":
-                    inner = is_guarded or ".check(" in "".join(ast.unparse(each) for each in statement.handlers)
+                    inner = is_guarded or any(f"check({each.name})" in ast.unparse(each) for each in statement.handlers)
                 _mark_statements(below, name, inner if field == "body" else is_guarded)
         is_docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
         if is_guarded and not is_docstring and not isinstance(statement, ast.Nonlocal | ast.Global):
