@@ -120,7 +120,7 @@ class _PartReader:
             self.loops.setdefault(subject, Loop(subject, self._text(site), known))
         elif kind == ev.CALLBACK_RAN:
             described = self.part.sites.get(site)
-            if described is not None:
+            if described is not None and time_ns > self.part.start_ns:
                 start_ns = min(time_ns, max(time_ns - other, self.part.start_ns))
                 callback = Callback(described.name, described.file, described.line, start_ns, time_ns)
                 self._callbacks.setdefault(subject, []).append(callback)
