@@ -56,11 +56,26 @@ class Sink(Protocol):
         ...
 
 
+class _FirstState:
+    """Makes a thread's state when it is first asked for; what is then kept on the thread hides this.
+
+    Not in `_Local.__init__`: a collection or a signal in the middle of it may ask for the state, too.
+    """
+
+    def __get__(self, local: _Local, _: type) -> ThreadState:
+        made = local.recorder.meet_thread()
+        return local.__dict__.setdefault("state", made)  # type: ignore[no-any-return]
+
+
 class _Local(threading.local):
     """The state of the current thread. A thread-local, since the system's thread ids are used again."""
 
+    __slots__ = ("recorder",)  # slots are shared by all threads
+
+    state = _FirstState()
+
     def __init__(self, recorder: Recorder) -> None:
-        self.state = recorder.meet_thread()
+        self.recorder = recorder
 
 
 class Recorder:
