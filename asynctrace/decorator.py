@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, TypeVar, overload
@@ -16,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _Attribute = str | int | float | bool
 
 _REFUSAL = "traced() takes an async def, an async generator or a def, not {}"
+_wrappers: weakref.WeakSet[Any] = weakref.WeakSet()  # those that traced() made, before 3.12
 # Not sys.version_info itself: mypy would take what follows for unreachable.
 _HAS_MONITORING = hasattr(sys, "monitoring")
 
@@ -74,14 +76,25 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
         raise TypeError(_REFUSAL.format(f"the generator {_describe(function)}"))
     code = target.__code__
     traced_codes[id(code)] = (code, name, attributes)
-    if _HAS_MONITORING:
+    if _HAS_MONITORING or _is_wrapped(function):
         return function
     from asynctrace.probes.calls import trace_function
     from asynctrace.probes.wrapping import wrap_coroutine_function
 
-    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
-        return wrap_coroutine_function(function, current_recorder, check_failure)
-    return trace_function(function, current_recorder, check_failure)
+    is_coroutine = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
+    wrap = wrap_coroutine_function if is_coroutine else trace_function
+    wrapper = wrap(function, current_recorder, check_failure)
+    _wrappers.add(wrapper)
+    return wrapper
+
+
+def _is_wrapped(function: Any) -> bool:
+    """Tell whether a wrapper of ours is among those around the user's function: it records each call once."""
+    while isinstance(function, FunctionType):
+        if function in _wrappers:
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False
 
 
 def _describe(thing: Any) -> str:

@@ -17,6 +17,7 @@ from asynctrace.events import Part
 from asynctrace.probes.failure import Guard, is_ours
 from asynctrace.probes.finding import find_loops
 from asynctrace.probes.functions import FunctionProbe
+from asynctrace.probes.imports import ImportWatch
 from asynctrace.probes.jobs import JobProbe
 from asynctrace.probes.loop import LoopProbe, probe_of
 from asynctrace.probes.meeting import LoopWatch, watch_by_monitoring
@@ -84,6 +85,7 @@ class Stream:
         )
         self._monitoring = MonitoringProbe(scope, self._functions, self.meet_loop) if _HAS_MONITORING else None
         self._watch: LoopWatch | None = None
+        self._imports: ImportWatch | None = None
 
     def start(self) -> None:
         """Install the probes; the recording's clock starts before the one that sees all threads at once."""
@@ -126,8 +128,10 @@ class Stream:
         monitoring = self._monitoring
         if monitoring is not None:
             monitoring.bind(self.recorder, self.table, self.guard)
-            watch_by_monitoring(monitoring, self.meet_loop)
+            imports = watch_by_monitoring(monitoring, self.meet_loop, self.guard)
             if monitoring.install():
+                self._imports = imports
+                imports.install()
                 self.recorder.sees_coroutines = True
                 return
             logger.warning(
@@ -164,9 +168,8 @@ class Stream:
 
     def _removals(self) -> list[Callable[[], None]]:
         loops = [probe for ref in self._loops.valuerefs() if (probe := ref()) is not None]
-        probes = [
-            probe for probe in (self._monitoring, self._watch, *self._plain, self._processes) if probe is not None
-        ]
+        some = self._monitoring, self._imports, self._watch, *self._plain, self._processes
+        probes = [probe for probe in some if probe is not None]
         return [
             *(loop.end for loop in loops),
             *(loop.remove for loop in loops if not loop.is_permanent),

@@ -89,7 +89,9 @@ class _PartReader:
                 coroutines.suspended(time_ns, subject, site, flags, self._running(thread)[1])
             elif kind == ev.COROUTINE_RESUMED:
                 task, running = self._running(thread)
-                coroutines.resumed(time_ns, subject, flags, task, running)
+                root = coroutines.resumed(time_ns, subject, flags, task, running)
+                if root is not None:
+                    tasks.name_by(task, root)
             elif kind == ev.COROUTINE_FINISHED:
                 coroutines.finished(time_ns, subject, site, flags, self._running(thread)[1])
             elif kind == ev.CALL_STARTED:

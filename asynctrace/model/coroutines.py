@@ -94,7 +94,7 @@ class CoroutineReader:
         life.parent = parent
         if parent is not None:
             parent.awaits = life
-        elif task and (task not in self._roots or self._roots[task].coroutine.finished_ns is not None):
+        elif task and self._needs_root(task):
             self._roots[task] = life
             self.first_roots.setdefault(task, coroutine)
         self.coroutines.append(coroutine)
@@ -120,10 +120,12 @@ class CoroutineReader:
             life.parent.awaits = None  # a value for its consumer, who goes on
         running.pop(id, None)  # the last one, unless an exception is thrown or it is driven by hand
 
-    def resumed(self, time_ns: int, id: int, flags: int, task: int, running: Running) -> None:
+    def resumed(self, time_ns: int, id: int, flags: int, task: int, running: Running) -> Site | None:
+        """Read that a coroutine goes on; return its code where it is now the root of another task."""
         life = self._lives.get(id)
         if life is None:
-            return
+            return None
+        described = None
         if life.coroutine.is_generator and life.yields:
             # Whoever asks for the next value awaits it now: perhaps another coroutine, of another task.
             life.task = task
@@ -133,6 +135,9 @@ class CoroutineReader:
             life.parent = parent
             if parent is not None:
                 parent.awaits = life
+            elif task and self._needs_root(task):
+                self._roots[task] = life
+                described = self._part.sites.get(life.site)
         self._close_suspension(life, time_ns)
         if life.is_passed:
             self._set_passed(life, False)
@@ -144,6 +149,11 @@ class CoroutineReader:
                 awaiter = awaiter.parent
         running.pop(id, None)
         running[id] = None
+        return described
+
+    def _needs_root(self, task: int) -> bool:
+        """Tell whether a task has no root, or one that has finished."""
+        return task not in self._roots or self._roots[task].coroutine.finished_ns is not None
 
     def finished(self, time_ns: int, id: int, site: int, flags: int, running: Running) -> None:
         life = self._lives.get(id)

@@ -17,6 +17,7 @@ from typing import Any
 
 from asynctrace.clock import now_ns
 from asynctrace.events import (
+    CAUSE_IO,
     CAUSE_THREAD,
     CAUSE_TIMER,
     CAUSE_UNKNOWN,
@@ -42,6 +43,7 @@ _Handle = asyncio.Handle
 TIMER: Cause = (CAUSE_TIMER, 0, 0, 0)
 _NEVER_S = 9e9  # of the clock, which counts from boot: anyio sets timers at infinity
 UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
+IO: Cause = (CAUSE_IO, 0, 0, 0)
 _step_types: set[type] = set()
 
 
@@ -79,6 +81,7 @@ class LoopProbe:
         self.is_permanent = False  # a loop that we made keeps its shims
         self._is_on = False
         self._meet: Callable[[asyncio.AbstractEventLoop], None] | None = None  # see `await_thread`
+        self._is_uvloop = any(kind.__module__ == "uvloop.loop" for kind in type(loop).__mro__)
         self._shims: dict[str, tuple[Any, Any]] = {}  # name -> (ours, what the loop had there as its own, or None)
         self._select: tuple[weakref.ref[Any], Any, Any] | None = None  # (the selector, ours, what it had)
 
@@ -96,10 +99,13 @@ class LoopProbe:
             "call_at": self._make_call_at,
             "call_later": self._make_call_later,
             "run_in_executor": self._make_run_in_executor,
+            "add_reader": self._make_add_reader,
+            "add_writer": self._make_add_reader,
         }
         for name, make in makers.items():
             shim = make(_original(loop, name))
-            shim.__name__ = shim.__qualname__ = name
+            shim.__name__ = name
+            shim.__qualname__ = getattr(getattr(type(loop), name), "__qualname__", name)  # errors say it
             setattr(shim, _MARK, True)
             self._shims[name] = shim, _own(loop, name)
         selector: Any = getattr(loop, "_selector", None)
@@ -128,6 +134,11 @@ class LoopProbe:
             except AttributeError:
                 self._select = None
         self._is_on = True
+
+    @property
+    def sees_idle(self) -> bool:
+        """Whether the loop's idle time, and so the end of what it does before, is seen."""
+        return self._select is not None
 
     def remove(self) -> None:
         """Take the shims off where they are still ours; another tool's shim above one of ours goes on through it."""
@@ -301,7 +312,7 @@ class LoopProbe:
         def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
             if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
                 try:
-                    callback = CallbackRun(callback, self, TIMER)
+                    callback = CallbackRun(callback, self, self.timer_after(delay))
                 except BaseException as error:
                     self.guard.check(error)
             return _without_our_frame(original(get_loop(), delay, callback, *args, **_keywords(context)))
@@ -319,6 +330,25 @@ class LoopProbe:
         ):
             return CAUSE_TIMER, 0, 0, int(when * 1e9)
         return TIMER
+
+    def timer_after(self, delay: Any) -> Cause:
+        """Return the cause that a timer of `call_later` is: with its due time, where the loop is uvloop's."""
+        if self._is_uvloop and (type(delay) is float or type(delay) is int) and 0 <= delay < 1e9:
+            return CAUSE_TIMER, 0, 0, now_ns() + round(delay * 1000) * 1_000_000  # libuv counts milliseconds
+        return TIMER
+
+    def _make_add_reader(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        get_loop = self.loop_ref
+
+        def add_reader(fd: Any, callback: Any, *args: Any) -> Any:
+            if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
+                try:
+                    callback = CallbackRun(callback, self, IO)
+                except BaseException as error:
+                    self.guard.check(error)
+            return _without_our_frame(original(get_loop(), fd, callback, *args))
+
+        return add_reader
 
     def _make_run_in_executor(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref

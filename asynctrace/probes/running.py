@@ -43,6 +43,11 @@ def note_running(
             state.task = entry.id
             state.cause = entry.cause
             probe.open_step = entry, weakref.ref(task)
+            if meet_suspended is None and not probe.sees_idle:
+                # Nothing tells when this step ends (uvloop before 3.12). What else the loop had queued runs before its
+                # next turn, out of our sight: what wakes a task until then is unknown, not this one.
+                state.cause = None
+                type(loop).call_soon(loop, probe.guard, probe.close_late_step)
         elif is_waiting:
             recorder.append((time_ns, state.id, STEP_STARTED, entry.id, probe.loop_id, 0, SEEN_LATE))
             if meet_suspended is not None:

@@ -10,7 +10,7 @@ import functools
 import weakref
 from asyncio import futures as _futures
 from asyncio import tasks as _tasks
-from types import CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType, GetSetDescriptorType
 from typing import Any
 
 from asynctrace import clock
@@ -122,6 +122,8 @@ class TaskTable:
         code = getattr(root, "cr_code", None) if kind.__module__.startswith("asynctrace.") else None
         if code is not None:  # our own stand-in for a decorated coroutine
             return self.recorder.site(code)
+        if type(vars(kind).get("__qualname__")) is GetSetDescriptorType and "cr_await" in vars(kind):
+            return self.recorder.text(root.__qualname__)  # a coroutine compiled by Cython
         kind = type(getattr(root, "_step", root)) if kind.__module__.startswith("asynctrace.") else kind
         name = vars(kind).get("__qualname__", kind.__name__) if root is not None else "finished eagerly"
         return self.recorder.text(name if isinstance(name, str) else kind.__name__)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import difflib
 import gc
+import io
 import itertools
 import logging
 import pprint
@@ -15,12 +17,24 @@ from asyncio import tasks as asyncio_tasks
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+
 import asynctrace
-from asynctrace.model.trace import State, Task, Trace
+from asynctrace.model.trace import Coroutine, State, Task, Trace
+
+Run = Callable[..., Any]  # as asyncio.run, on one of the loops
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+sees_coroutines = sys.version_info >= (3, 12)
+needs_coroutines = pytest.mark.skipif(not sees_coroutines, reason="before 3.12 only decorated coroutines are seen")
+needs_eager_tasks = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 
 
 def both_ways(program: Callable[[], Any]) -> Trace:
-    """Assert that a program returns (or raises), warns and logs the same with and without a recording; its trace."""
+    """Assert that a program does and says the same with and without a recording; return its trace.
+
+    Compared are what it returns or raises, and what it prints, warns and logs.
+    """
     plain = _observed(program)
     with asynctrace.record() as recording:
         recorded = _observed(program)
@@ -41,16 +55,17 @@ def trace_of(program: Callable[[], Any]) -> Trace:
     return recording.trace
 
 
-def _observed(program: Callable[[], Any]) -> tuple[Any, list[str]]:
+def _observed(program: Callable[[], Any]) -> tuple[Any, ...]:
     told: list[str] = []
+    printed, errors = io.StringIO(), io.StringIO()
     gc.collect()  # what earlier tests left has its say before
-    with _numbered_tasks(), _told(told):
+    with _numbered_tasks(), _told(told), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
         try:
             result = ("returned", _comparable(program()))
         except BaseException as error:
             result = ("raised", _comparable(error))
         gc.collect()
-    return result, [_plain(each) for each in told]
+    return result, [_plain(each) for each in told], _plain(printed.getvalue()), _plain(errors.getvalue())
 
 
 @contextlib.contextmanager
@@ -124,6 +139,28 @@ def _plain(text: str) -> str:
 
 
 # Reading traces.
+
+
+def label_of(task: Task | None) -> str | None:
+    """Return a task's label, None where there is no task."""
+    return task.label if task is not None else None
+
+
+def is_uvloop(trace: Trace) -> bool:
+    """Tell whether the trace's loop is uvloop's."""
+    return trace.loops[0].type.startswith("uvloop")
+
+
+def outcomes(trace: Trace) -> dict[str, str]:
+    """Return how each task ended, by label; a label that two tasks have fails."""
+    return {task.label: task_of(trace, task.label).outcome for task in trace.tasks if not task.is_internal}
+
+
+def coroutine_of(trace: Trace, name: str) -> Coroutine:
+    """Return the one coroutine of this name, without the functions that it is defined in."""
+    found = [each for each in trace.coroutines if each.name.rsplit("<locals>.", 1)[-1] == name]
+    assert len(found) == 1, [each.name for each in trace.coroutines]
+    return found[0]
 
 
 def task_of(trace: Trace, label: str) -> Task:
