@@ -108,13 +108,13 @@ class FileSink:
     def _begin_segment(self, drop_earlier: bool = False) -> None:
         assert self._follower is not None
         time_ns, base = self._follower.base()
-        self.position = self._follower.position
+        self.position, cpu_ns = self._follower.position, self._follower.cpu_ns
         self._follower = None
         self._describer = Describer(self._recorder.tables)
-        self._guarded(self._file.begin_segment, self._part(base, time_ns), drop_earlier=drop_earlier)
+        self._guarded(self._file.begin_segment, self._part(base, time_ns, cpu_ns), drop_earlier=drop_earlier)
 
-    def _part(self, events: list[Event], start_ns: int) -> Part:
-        return self._recorder.part(events, self._describer.describe(events), start_ns, start_ns)
+    def _part(self, events: list[Event], start_ns: int, cpu_ns: int = 0) -> Part:
+        return self._recorder.part(events, self._describer.describe(events), start_ns, start_ns, cpu_ns)
 
     def _guarded(self, write: Callable[..., None], *args: object, **keywords: object) -> None:
         try:

@@ -96,7 +96,7 @@ class StreamFile:
         Args:
             base: Its events are the state at `base.start_ns`, which they have as their time: a LOST with the number of
                 all events before, then events that are marked SEEN_LATE. Its tables have all that these name. What is
-                written next relies on these tables only.
+                written next relies on these tables only. Its CPU time is that which the process had used before.
             drop_earlier: The events just before the base were lost: all that is earlier in the file goes now.
         """
         with self._whole():

@@ -30,6 +30,7 @@ Attribute: TypeAlias = tuple[str, str | int | float | bool]
 
 _TEXT, _INTEGER, _FLOAT, _BOOLEAN = 0, 1, 2, 3
 _SEGMENT = 9  # the place of its number in a PART
+_CPU_BEFORE = 10  # and of the CPU time that the process had used before the segment
 
 
 def record(kind: int, *values: Value) -> bytes:
@@ -94,7 +95,7 @@ def part_record(part: Part, clock_ns: int, segment: int) -> bytes:
         part.sees_coroutines,
         clock_ns,
         part.program,
-        *((segment,) if segment else ()),
+        *((segment, part.cpu_ns) if segment else ()),
     )
 
 
@@ -217,6 +218,8 @@ class PartialPart:
             self.events.sort(key=itemgetter(0))
         if end is not None:
             end_ns, cpu_ns = end.integer(0), end.integer(1)
+            if header.has(_CPU_BEFORE):
+                cpu_ns -= header.integer(_CPU_BEFORE)
         else:
             end_ns, cpu_ns = max(start_ns, self.events[-1][0]) if self.events else start_ns, 0
         return Part(

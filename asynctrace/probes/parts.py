@@ -20,7 +20,7 @@ from typing import Any
 from asynctrace import clock
 from asynctrace.events import Event, Part
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.chunks import events_of
+from asynctrace.recorder.chunks import Follower, events_of
 from asynctrace.recorder.describing import Describer, Entries
 
 _LENGTH_BYTES = 8
@@ -52,6 +52,7 @@ class PartWriter:
         self._is_busy = False
         self._has_header = False
         self._base: tuple[int, list[Event]] = recorder.start_ns, []
+        self._cpu_before_ns = 0  # the base
         self._describer = Describer(recorder.tables)
 
     @property
@@ -98,7 +99,7 @@ class PartWriter:
             if self.position < history.first:  # dropped before it was written: what was written does not lead there
                 follower = history.follow()
                 self.position = follower.position
-                self._next_file(follower.base(), kept=0)
+                self._next_file(follower, kept=0)
             fields = array("q")
             for _, piece in history.pieces(self.position):
                 fields += piece
@@ -109,7 +110,7 @@ class PartWriter:
         frame.update((name, getattr(entries, name)) for name in _TABLES)
         if not self._has_header:
             # Who this process is.
-            frame["header"] = recorder.part(base, Entries(), base_ns, base_ns), self._forked_ns
+            frame["header"] = recorder.part(base, Entries(), base_ns, base_ns, self._cpu_before_ns), self._forked_ns
             self._base = base_ns, []
         return frame
 
@@ -127,17 +128,17 @@ class PartWriter:
                 if self.position < history.first or self._is_busy:
                     return
                 if is_there and follower.position == self.position:
-                    self._next_file(follower.base(), kept=1)
+                    self._next_file(follower, kept=1)
                     return
             if follower.position < history.first:
                 with history.lock:
                     follower = history.follow()
 
-    def _next_file(self, base: tuple[int, list[Event]], kept: int) -> None:
+    def _next_file(self, follower: Follower, kept: int) -> None:
         self._number += 1
         self._has_header = False
         self._size = 0
-        self._base = base
+        self._base, self._cpu_before_ns = follower.base(), follower.cpu_ns
         self._describer = Describer(self.recorder.tables)
         for number in range(max(1, self._number - 2), self._number - kept):
             with suppress(OSError):
@@ -177,7 +178,7 @@ def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
     if header.events:
         events = [event if event[0] >= header.start_ns else (header.start_ns, *event[1:]) for event in events]
     events.sort(key=lambda event: event[0])  # stable, as in Recorder.freeze
-    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns, events=[*header.events, *events], **tables), forked_ns
+    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=[*header.events, *events], **tables), forked_ns
 
 
 def _frames(path: Path) -> Iterator[dict[str, Any]]:

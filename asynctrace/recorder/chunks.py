@@ -133,7 +133,7 @@ class History:
 
     def is_worth_settling(self) -> bool:
         """Tell whether so much is not settled that settling it, which takes half the memory, is worth its time."""
-        return self.open_count * _OPEN_EVENT_BYTES > self.limit_bytes // 4
+        return self.open_count * _OPEN_EVENT_BYTES > self.limit_bytes // 2
 
     def is_over_limit(self) -> bool:
         """Tell whether the oldest chunk has to go."""

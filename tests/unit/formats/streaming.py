@@ -83,6 +83,7 @@ def base_of(part: Part, count: int) -> Part:
         entries_of(part, events, set()),
         start_ns=time_ns,
         wall_ns=part.wall_ns + time_ns - part.start_ns,
+        cpu_ns=part.cpu_ns // 3,
         events=events,
     )
 

@@ -58,7 +58,13 @@ def test_what_is_left_after_dropping_is_a_base_and_the_events_after_it(
     base = bases[-1]
     (loaded,) = load_parts(path)
     later = part.events[base.events[0][4] :]
-    assert loaded == replace(part, start_ns=base.start_ns, wall_ns=base.wall_ns, events=[*base.events, *later])
+    assert loaded == replace(
+        part,
+        start_ns=base.start_ns,
+        wall_ns=base.wall_ns,
+        cpu_ns=part.cpu_ns - base.cpu_ns,
+        events=[*base.events, *later],
+    )
     assert load(path).lost == len(part.events) - len(later)
 
 
@@ -112,7 +118,7 @@ def test_a_service_writes_twenty_times_its_limit_and_stays_below_it(tmp_path: Pa
                 at_ns = base.start_ns + turn * period_ns
                 events = [(at_ns, 0, kinds.LOST, 0, lost, 0, 0)]
                 events += [(at_ns, *event[1:]) for event in base.events[1:]]
-                file.begin_segment(replace(base, start_ns=at_ns, events=events))
+                file.begin_segment(replace(base, start_ns=at_ns, cpu_ns=0, events=events))
         file.finish(at_ns, 0)
     assert limit // 2 < peak < limit
     assert limit // 4 < path.stat().st_size < limit
