@@ -51,6 +51,7 @@ NOT_REACHED = {
     "stream.Stream.begin_in_fork": "runs in child processes, see the test of those",
     "stream.Stream._leave_for_fork": "runs before a fork, see the test of those",
     "functions.FunctionProbe.restart": "runs in child processes, see the test of those",
+    "loop.LoopProbe.timer_after": "runs on uvloop, see the test of it",
     "calls.on_outermost_end": "runs in child processes, see the test of those",
     "base.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "chunks.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",

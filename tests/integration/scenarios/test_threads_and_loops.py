@@ -29,12 +29,12 @@ def test_a_server_a_gather_and_a_thread_run_the_same(run: Run) -> None:
 
 def test_to_thread_is_a_wait_for_a_thread_that_it_ended(run: Run) -> None:
     async def main() -> None:
-        await asyncio.to_thread(time.sleep, 0.005)
+        await asyncio.to_thread(time.sleep, 0.03)
 
     trace = both_ways(lambda: run(main()))
 
     task = task_of(trace, "main")
-    assert waits(task) == [("thread", "asyncio.to_thread(time.sleep, 0.005)", 1)]
+    assert waits(task) == [("thread", "asyncio.to_thread(time.sleep, 0.03)", 1)]
     assert wakers(task) == ["thread"]
     assert task.states[3].cause.thread.is_main is False
 
@@ -245,7 +245,10 @@ def test_an_answer_from_another_thread_s_coroutine_has_that_thread_as_creator_s_
 
 
 def test_a_run_coroutine_threadsafe_that_is_cancelled_or_fails_says_the_same(run: Run) -> None:
+    begun = threading.Event()
+
     async def forever() -> None:
+        asyncio.get_running_loop().call_soon(begun.set)  # after this step
         await asyncio.sleep(5)
 
     async def fails() -> None:
@@ -255,9 +258,11 @@ def test_a_run_coroutine_threadsafe_that_is_cancelled_or_fails_says_the_same(run
         loop = asyncio.get_running_loop()
 
         def asks() -> list[Any]:
+            begun.clear()
             slow = asyncio.run_coroutine_threadsafe(forever(), loop)
+            begun.wait(5)
             try:
-                slow.result(0.005)
+                slow.result(0.001)
             except TimeoutError:
                 slow.cancel()
             failing = asyncio.run_coroutine_threadsafe(fails(), loop)
