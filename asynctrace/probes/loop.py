@@ -32,6 +32,7 @@ from asynctrace.probes.causes import completed_from
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.runs import CallbackRun, Run, StepRun
 from asynctrace.probes.tasks import PyTask, TaskEntry, TaskTable, is_task_type
+from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
 
@@ -200,7 +201,11 @@ class LoopProbe:
                     raise
             kind = type(callback)
             if recorder is None or (kind not in _step_types and (not callable(callback) or issubclass(kind, Run))):
-                return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
+                try:
+                    return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
+                except BaseException as error:
+                    drop_our_frame(error)
+                    raise
             run = callback
             entry = None
             try:
@@ -230,10 +235,14 @@ class LoopProbe:
                 except BaseException:  # a signal's: what is to be woken must not be lost in it
                     original(get_loop(), callback, *args, **_keywords(context))
                     raise
-            if context is None:  # another tool's shim below ours may not know the keyword
-                handle = original(get_loop(), run, *args)
-            else:
-                handle = original(get_loop(), run, *args, context=context)
+            try:
+                if context is None:  # another tool's shim below ours may not know the keyword
+                    handle = original(get_loop(), run, *args)
+                else:
+                    handle = original(get_loop(), run, *args, context=context)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
             if entry is not None:
                 try:
                     recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
@@ -251,7 +260,11 @@ class LoopProbe:
         def call_soon_threadsafe(callback: Any, *args: Any, context: Any = None) -> Any:
             recorder = self.recorder
             if recorder is None or not callable(callback) or issubclass(type(callback), Run):
-                return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
+                try:
+                    return _without_our_frame(original(get_loop(), callback, *args, **_keywords(context)))
+                except BaseException as error:
+                    drop_our_frame(error)
+                    raise
             run, task, entry = callback, None, None
             try:
                 time_ns = now_ns()
@@ -271,10 +284,14 @@ class LoopProbe:
                 except BaseException:  # a signal's: what is to be woken must not be lost in it
                     original(get_loop(), callback, *args, **_keywords(context))
                     raise
-            if context is None:  # another tool's shim below ours may not know the keyword
-                handle = original(get_loop(), run, *args)
-            else:
-                handle = original(get_loop(), run, *args, context=context)
+            try:
+                if context is None:  # another tool's shim below ours may not know the keyword
+                    handle = original(get_loop(), run, *args)
+                else:
+                    handle = original(get_loop(), run, *args, context=context)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
             if entry is not None:
                 try:
                     recorder.append((time_ns, state.id, TASK_READY, entry.id, cause[1], cause[2], cause[0]))
@@ -300,7 +317,11 @@ class LoopProbe:
                     callback = CallbackRun(callback, self, self.timer(when))
                 except BaseException as error:
                     self.guard.check(error)
-            return _without_our_frame(original(get_loop(), when, callback, *args, **_keywords(context)))
+            try:
+                return _without_our_frame(original(get_loop(), when, callback, *args, **_keywords(context)))
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
 
         return call_at
 
@@ -315,7 +336,11 @@ class LoopProbe:
                     callback = CallbackRun(callback, self, self.timer_after(delay))
                 except BaseException as error:
                     self.guard.check(error)
-            return _without_our_frame(original(get_loop(), delay, callback, *args, **_keywords(context)))
+            try:
+                return _without_our_frame(original(get_loop(), delay, callback, *args, **_keywords(context)))
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
 
         return call_later
 
@@ -363,7 +388,11 @@ class LoopProbe:
                 except BaseException as error:
                     self.guard.check(error)
                     work = func
-            future = original(get_loop(), executor, work, *args)
+            try:
+                future = original(get_loop(), executor, work, *args)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
             if job and self.table is not None:
                 self.guard(self.table.add_job_future, future, job)
             return future
@@ -377,27 +406,27 @@ class LoopProbe:
             recorder = self.recorder
             if recorder is None and self._meet is not None:
                 recorder = self._met()
-            if recorder is None:
-                return original(selector, timeout)
             thread = 0
             try:
-                if self.open_step is not None:
+                if recorder is not None and self.open_step is not None:
                     self.close_late_step()
-                if timeout is None or timeout > 0:
+                if recorder is not None and (timeout is None or timeout > 0):
                     state = recorder.local.state
                     recorder.append((now_ns(), state.id, LOOP_IDLE_STARTED, self.loop_id, 0, 0, 0))
                     thread = state.id
             except BaseException as error:
                 self.guard.check(error)
-            if not thread:
-                return original(selector, timeout)
             try:
                 return original(selector, timeout)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
             finally:
-                try:
-                    recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
-                except BaseException as error:
-                    self.guard.check(error)
+                if recorder is not None and thread:
+                    try:
+                        recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
+                    except BaseException as error:
+                        self.guard.check(error)
 
         return select
 

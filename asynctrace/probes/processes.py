@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from types import ModuleType
@@ -37,6 +38,33 @@ else:
 
 _active: ProcessProbe | None = None
 _is_registered = False
+
+
+class _Folders:
+    """The folders of this process that are still there when the interpreter ends.
+
+    It goes with this module, after all exit handlers: one of those may be what stops the recording.
+    """
+
+    def __init__(self) -> None:
+        self.paths: dict[str, int] = {}  # path -> pid of the process that made it
+
+    def __del__(
+        self, getpid: Any = os.getpid, scandir: Any = os.scandir, unlink: Any = os.unlink, rmdir: Any = os.rmdir
+    ) -> None:
+        for path, pid in self.paths.items():
+            try:
+                if pid == getpid():
+                    for entry in scandir(path):
+                        unlink(entry.path)
+                    rmdir(path)
+            except OSError:
+                pass
+
+
+_folders = _Folders()
+# What a thread that never ends refers to is not freed; but the globals of a module that is still there are cleared.
+_this_module = sys.modules[__name__]
 
 
 class _Thread(threading.local):
@@ -119,6 +147,7 @@ class ProcessProbe:
         """Remove the folder of the parts; in a child nothing. Children that still run stop recording."""
         if self._config["folder"] and self._owner_pid == os.getpid():
             shutil.rmtree(str(self._config["folder"]), ignore_errors=True)
+            _folders.paths.pop(str(self._config["folder"]), None)
             self._config["folder"] = ""
 
     def open_folder(self) -> None:
@@ -126,6 +155,7 @@ class ProcessProbe:
         if not self._config["folder"]:
             self._config["folder"] = tempfile.mkdtemp(prefix="asynctrace-")
             self._owner_pid = os.getpid()
+            _folders.paths[str(self._config["folder"])] = self._owner_pid
 
     def prepare_fork(self) -> None:
         """Have ready what a forked child needs: its parent is about to fork."""
