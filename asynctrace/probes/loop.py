@@ -371,7 +371,11 @@ class LoopProbe:
                     callback = CallbackRun(callback, self, IO)
                 except BaseException as error:
                     self.guard.check(error)
-            return _without_our_frame(original(get_loop(), fd, callback, *args))
+            try:
+                return _without_our_frame(original(get_loop(), fd, callback, *args))
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
 
         return add_reader
 

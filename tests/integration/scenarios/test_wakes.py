@@ -352,7 +352,7 @@ def test_a_thread_that_completes_a_concurrent_future_is_named(run: Run) -> None:
         outer: concurrent.futures.Future[int] = concurrent.futures.Future()
         thread = threading.Timer(0.002, outer.set_result, [4])
         thread.name = "completer"
-        thread.start()
+        asyncio.get_running_loop().call_soon(thread.start)  # after this step
         result = await asyncio.wrap_future(outer)
         thread.join()
         return result

@@ -10,7 +10,7 @@ import traceback
 import warnings
 from typing import Any
 
-from integration.both_ways import Run, both_ways, outcomes, task_of
+from integration.both_ways import LoopFactory, Run, both_ways, outcomes, task_of
 from integration.trace_rules import check
 
 
@@ -333,3 +333,28 @@ def test_asyncgens_and_tasks_left_at_the_end_are_said_the_same(run: Run) -> None
 
     check(trace)
     assert task_of(trace, "left").error == "ValueError"
+
+
+def test_what_a_closed_loop_refuses_has_the_same_traceback(loop_factory: LoopFactory) -> None:
+    def program() -> list[Any]:
+        loop = loop_factory()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+        told: list[Any] = []
+        for attempt in (
+            lambda: loop.call_soon(int),
+            lambda: loop.call_soon_threadsafe(int),
+            lambda: loop.call_later(1, int),
+            lambda: loop.call_at(1, int),
+            lambda: loop.add_reader(0, int),
+            lambda: loop.add_writer(0, int),
+            lambda: loop.run_in_executor(None, int),
+            loop.run_forever,
+        ):
+            try:
+                told.append(attempt())
+            except Exception as error:
+                told.append(error)
+        return told
+
+    both_ways(program)
