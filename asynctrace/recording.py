@@ -85,6 +85,7 @@ class Recording:
                     self._sink = sink
                     sink.begin()
                     running.recorder.sinks.append(sink)
+                    running.keeper.attend()
             else:
                 self._is_window = True
                 self._start_ns = clock.now_ns()

@@ -125,8 +125,10 @@ class Snapshots:
     def _new_path(self) -> Path:
         path = Path(self._stream.options.snapshots)
         stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+        if not stem.endswith(f"-{os.getpid()}"):
+            stem += f"-{os.getpid()}"
         while True:
-            found = path.with_name(f"{stem}-{os.getpid()}-{self._new_number()}.pftrace")
+            found = path.with_name(f"{stem}-{self._new_number()}.pftrace")
             if not found.exists():
                 return found
 

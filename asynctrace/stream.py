@@ -110,7 +110,7 @@ class Stream:
                 install()
 
     def _begin(self) -> None:
-        self.keeper.start()
+        self.keeper.leave()
         loop = _events._get_running_loop()
         if loop is not None:
             self.meet_loop(loop)

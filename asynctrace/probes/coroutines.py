@@ -177,6 +177,8 @@ class CoroutineTable:
 
     def _find_task(self, frame: FrameType, state: ThreadState, is_late: bool = False) -> None:
         """A coroutine without an awaiter begins: where its task's step is not known, the step begins here."""
+        if self.recorder.is_unattended:
+            self.recorder.attend()
         loop = _events._get_running_loop()
         if loop is None:
             return

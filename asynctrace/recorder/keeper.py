@@ -1,8 +1,8 @@
 """The keeper: a thread of ours that settles what hooks have appended, keeps it within its bound and feeds its sinks.
 
 The program must not see it. It is no thread of `threading`'s, works in pieces of about a millisecond, and lets go of
-the interpreter between them. A process that forks must have no other thread (Python 3.12+ warns of one): the keeper
-leaves before a fork, and comes back when a hook asks for it.
+the interpreter between them; a recording of few events that nobody streams does without. A process that forks must
+have no other thread (Python 3.12+ warns of one): the keeper leaves before a fork, and comes back when a hook asks.
 """
 
 from __future__ import annotations
@@ -41,13 +41,19 @@ class Keeper:
         self._is_wanted = False
         self._settled_ns = recorder.start_ns
         self._wake.acquire()
-        recorder.attend, recorder.detach = self.start, self.leave
+        recorder.attend, recorder.detach = self.attend, self.leave
+
+    def attend(self) -> None:
+        """Start the thread if there is anything to do; hooks ask for it until it runs."""
+        if self.recorder.sinks or self.watches or self.recorder.history.is_worth_taking():
+            self.start()
 
     def start(self) -> None:
         """Start the thread."""
         if not self._gone.acquire(False):  # it runs; or another thread's hook asks for it, too
             return
         self._is_wanted, self.recorder.is_unattended = True, False
+        self._is_behind = True  # the first turn is at once
         try:
             _thread.start_new_thread(self._run, ())
         except BaseException as error:
@@ -65,7 +71,7 @@ class Keeper:
             self._gone.release()
 
     def leave(self) -> None:
-        """End the thread until a hook asks for it: for the time of a fork, or before there is anything to do."""
+        """Be away until there is something to do, and a hook asks: from the beginning, and for the time of a fork."""
         if self._is_wanted:
             self.stop()
             self._wait_for_system()
