@@ -353,3 +353,37 @@ def test_a_step_that_holds_its_loop_has_a_snapshot_saved_that_says_where(tmp_pat
     assert mark.text.endswith(" (grind)")
     [holds] = [task for task in trace.tasks if task.label == "holds"]
     assert holds.states[-1].kind == "running" and holds.states[-1].end_ns - holds.states[-1].start_ns >= 250_000_000
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="there is no such signal here")
+def test_the_environment_asks_for_limits_and_snapshots_of_a_server(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, glob, os, signal, asynctrace\n"
+        "async def serve():\n"
+        "    await asyncio.sleep(0.1)\n"
+        "    os.kill(os.getpid(), signal.SIGUSR2)\n"
+        "    while not glob.glob('out-*-1.pftrace'):\n"
+        "        await asyncio.sleep(0.01)\n"
+        "    history = __import__('asynctrace.stream').stream.current.recorder.history\n"
+        "    print(history.limit_bytes, signal.getsignal(signal.SIGUSR2).__module__)\n"
+        "with asyncio.Runner(loop_factory=asynctrace.new_event_loop) as runner:\n"
+        "    runner.run(serve())\n"
+    )
+    environment = {
+        **os.environ,
+        "ASYNCTRACE_OUTPUT": "out-{pid}.pftrace",
+        "ASYNCTRACE_LIMIT": "2M",
+        "ASYNCTRACE_LIMIT_DISK": "3M",
+        "ASYNCTRACE_SNAPSHOT_SIGNAL": "USR2",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{2 << 20} asynctrace.snapshots\n", "")
+    [snapshot] = tmp_path.glob("out-*-1.pftrace")
+    [whole] = set(tmp_path.glob("out-*.pftrace")) - {snapshot}
+    tasks = [[task.label for task in asynctrace.load(path).tasks] for path in (snapshot, whole)]
+    assert tasks[0] == ["serve"] and tasks[1][0] == "serve"
+    assert not asynctrace.load(whole).notes
