@@ -83,6 +83,7 @@ class Stream:
             "asynctrace.recording:stop_child",
             asdict(options),
         )
+        self._processes.on_folder = lambda: self.keeper.watches.append(self._processes.bound_folder)
         self._monitoring = MonitoringProbe(scope, self._functions, self.meet_loop) if _HAS_MONITORING else None
         self._watch: LoopWatch | None = None
         self._imports: ImportWatch | None = None

@@ -27,6 +27,7 @@ class _PartReader:
         # Where the oldest events were dropped: when what is kept begins, and how many they were.
         self.kept_from_ns, self.dropped = _dropped_before(part)
         self.lost = 0
+        self.losses: dict[str, int] = {}  # what of them a note tells -> how many
         self.children: dict[int, int | None] = {}  # pid -> when its parent began to start it, None: before the part
         self.coroutines = CoroutineReader(part)
         self.tasks = TaskReader(part, self.coroutines, self.loops.get, self.thread, jobs)
@@ -140,6 +141,9 @@ class _PartReader:
             self.marks.append(Mark(time_ns, self._text(site)))
         elif kind == ev.LOST:
             self.lost += other
+            if site:
+                text = self._text(site)
+                self.losses[text] = self.losses.get(text, 0) + other
 
     def _text(self, site: int) -> str:
         described = self.part.sites.get(site)
@@ -190,6 +194,7 @@ def build_trace(
             reader.lost, reader.dropped = reader.lost - reader.dropped, 0
         if reader.dropped:
             all_notes.append(_note_on_dropped(reader))
+        all_notes.extend(f"{count:,} events were dropped {text}" for text, count in reader.losses.items())
         all_notes.extend(read_notes)
     starts = {pid: (time_ns, reader.process) for reader in readers for pid, time_ns in reader.children.items()}
     for reader in readers:
@@ -213,7 +218,7 @@ def build_trace(
         processes=tuple(reader.process for reader in readers),
         marks=tuple(sorted((mark for reader in readers for mark in reader.marks), key=lambda mark: mark.time_ns)),
         lost=sum(reader.lost for reader in readers),
-        dropped=sum(reader.dropped for reader in readers),
+        dropped=sum(reader.dropped + sum(reader.losses.values()) for reader in readers),
         notes=tuple(all_notes),
         start_ns=start_ns,
         end_ns=end_ns,

@@ -262,7 +262,7 @@ class Trace:
     cpu_ns: int
     sees_coroutines: bool
     source: str = ""  # where it was loaded from or what was run; for titles
-    dropped: int = 0  # of those lost: older than what is kept, as a note says
+    dropped: int = 0  # of those lost: what a note tells of, such as all that is older than what is kept
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -1,29 +1,32 @@
 """The files in which a child process leaves its part of a recording, and how the parent reads them.
 
-A file is a sequence of frames, each the length of a pickle (8 bytes, little-endian) and the pickle: what is new since
-the frame before. A child that is killed leaves a torn frame at most; what came before it counts. When a file is large
-the child goes on in the next, which begins with a base, and keeps the newest two.
+A file is a sequence of frames. A frame is a head and a pickle: what is new since the frame before. The head is the
+length of the pickle, how many events are in it, and how many were dropped before it (8 bytes each, little-endian). A
+child that is killed leaves a torn frame at most; what came before it counts. When a file is large the child goes on in
+the next, which begins with a base, and keeps the newest two.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import struct
 import threading
 from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from asynctrace import clock
-from asynctrace.events import Event, Part
+from asynctrace.events import LOST, Event, Part
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.chunks import Follower, events_of
+from asynctrace.recorder.chunks import FIELDS, Follower, each_event, events_of
 from asynctrace.recorder.describing import Describer, Entries
 
-_LENGTH_BYTES = 8
+_HEAD = struct.Struct("<qqq")
 _TABLES = ("threads", "names", "sites", "expressions", "stacks")
 _FOLLOW_AT_ONCE = 1_600  # events, in one piece of work
 _LEAST_FILE_BYTES = 1 << 18
@@ -74,8 +77,11 @@ class PartWriter:
                 return
             self._is_busy = True
             try:
-                frame = pickle.dumps(self._next_frame(), protocol=5)
-                content = len(frame).to_bytes(_LENGTH_BYTES, "little") + frame
+                next_frame = self._next_frame()
+                frame = pickle.dumps(next_frame, protocol=5)
+                header, _ = next_frame.get("header", (None, 0))
+                dropped = sum(event[4] for event in header.events if event[2] == LOST) if header is not None else 0
+                content = _HEAD.pack(len(frame), len(next_frame["fields"]) // FIELDS, dropped) + frame
                 # Without O_CREAT once it exists: a file in a folder that is gone must not come back.
                 flags = os.O_WRONLY | os.O_APPEND | (0 if self._has_header else os.O_CREAT)
                 file = os.open(self.path, flags | getattr(os, "O_BINARY", 0), 0o600)
@@ -105,7 +111,7 @@ class PartWriter:
                 fields += piece
             self.position = history.end
         base_ns, base = self._base
-        entries = self._describer.describe([*base, *events_of(fields)] if not self._has_header else events_of(fields))
+        entries = self._describer.describe(chain(() if self._has_header else base, each_event(fields)))
         frame: dict[str, Any] = {"end_ns": end_ns, "cpu_ns": recorder.cpu_ns(), "fields": fields}
         frame.update((name, getattr(entries, name)) for name in _TABLES)
         if not self._has_header:
@@ -145,19 +151,36 @@ class PartWriter:
                 os.unlink(self._path(number))
 
 
-def read_parts(folder: str) -> list[tuple[Part, int]]:
-    """Return (part, when its bare fork began or 0) of every process that wrote into the folder, oldest first."""
-    paths: dict[tuple[int, int], list[tuple[int, Path]]] = {}
+def files_of(folder: str) -> dict[tuple[int, int], list[Path]]:
+    """Return the files of each process that wrote into the folder, by (its pid, when its part began)."""
+    numbered: dict[tuple[int, int], list[tuple[int, Path]]] = {}
     for path in Path(folder).glob("part-*.bin"):
         pid, start_ns, number = map(int, path.stem.split("-")[1:])
-        paths.setdefault((pid, start_ns), []).append((number, path))
+        numbered.setdefault((pid, start_ns), []).append((number, path))
+    return {process: [path for _, path in sorted(files)] for process, files in sorted(numbered.items())}
+
+
+def read_parts(folder: str) -> list[tuple[Part, int]]:
+    """Return (part, when its bare fork began or 0) of every process that wrote into the folder, oldest first."""
     found: dict[int, tuple[Part, int]] = {}
-    for (pid, _), files in sorted(paths.items()):
+    for (pid, _), paths in files_of(folder).items():
         # The pid is in the ids: of two processes that had the same, one after the other, only one can be told apart.
-        part = _read_part([path for _, path in sorted(files)]) if pid not in found else None
+        part = _read_part(paths) if pid not in found else None
         if part is not None:
             found[pid] = part
     return sorted(found.values(), key=lambda part: part[0].start_ns)
+
+
+def count_events(paths: list[Path]) -> int:
+    """Return how many events a process has recorded, by its files: those in them, and those dropped before."""
+    count = 0
+    for number, path in enumerate(paths):
+        with path.open("rb") as file:
+            while len(head := file.read(_HEAD.size)) == _HEAD.size:
+                length, events, dropped = _HEAD.unpack(head)
+                count += events + (dropped if number == 0 else 0)
+                file.seek(length, os.SEEK_CUR)
+    return count
 
 
 def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
@@ -178,7 +201,9 @@ def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
     if header.events:
         events = [event if event[0] >= header.start_ns else (header.start_ns, *event[1:]) for event in events]
     events.sort(key=lambda event: event[0])  # stable, as in Recorder.freeze
-    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=[*header.events, *events], **tables), forked_ns
+    return replace(
+        header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=[*header.events, *events], **tables
+    ), forked_ns
 
 
 def _frames(path: Path) -> Iterator[dict[str, Any]]:
@@ -187,9 +212,9 @@ def _frames(path: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:  # the child has just gone on in the next
         return
     position = 0
-    while position + _LENGTH_BYTES <= len(content):
-        start = position + _LENGTH_BYTES
-        position = start + int.from_bytes(content[position:start], "little")
+    while position + _HEAD.size <= len(content):
+        start = position + _HEAD.size
+        position = start + _HEAD.unpack_from(content, position)[0]
         if position > len(content):
             return  # torn
         yield pickle.loads(content[start:position])

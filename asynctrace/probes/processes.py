@@ -13,14 +13,16 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from asynctrace import clock
-from asynctrace.events import PROCESS_STARTED, Part
+from asynctrace.events import LOST, PROCESS_STARTED, Part
 from asynctrace.probes.children import ATTRIBUTE, current_child, start_child
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.imports import ImportWatch
+from asynctrace.probes.part_folder import FolderBound
 from asynctrace.probes.parts import read_parts
 from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder
@@ -35,6 +37,8 @@ except Exception:
 else:
     start_child(config)
 """
+
+_TOO_MUCH = "of child processes that have ended: their parts took too much room"
 
 _active: ProcessProbe | None = None
 _is_registered = False
@@ -96,6 +100,8 @@ class ProcessProbe:
         self._config = {"folder": "", "starter": starter, "stopper": stopper, "options": options}
         self._owner_pid = 0  # of the process that made the folder
         self._noted: set[int] = set()  # the bare forks whose start is recorded
+        self._bound: FolderBound | None = None
+        self.on_folder: Callable[[], None] | None = None  # called when there is a folder, to be bounded
         self._shim: tuple[Any, Any, Any] | None = None  # (class, ours, the original)
         self._watch = ImportWatch({"multiprocessing.process": self._meet_process_module}, guard)
         child = current_child()
@@ -133,6 +139,7 @@ class ProcessProbe:
         recorder = self.recorder
         if not self._config["folder"] or self._owner_pid != os.getpid():
             return []
+        self.bound_folder(at_once=True)
         found = read_parts(str(self._config["folder"]))
         if recorder is not None:
             # multiprocessing's starts were noted when they were made, with the pid; those of a bare fork come here.
@@ -150,12 +157,25 @@ class ProcessProbe:
             _folders.paths.pop(str(self._config["folder"]), None)
             self._config["folder"] = ""
 
+    def bound_folder(self, *, at_once: bool = False) -> None:
+        """Drop what is too much of the parts; to be called from time to time."""
+        recorder, bound = self.recorder, self._bound
+        if recorder is None or bound is None or self._owner_pid != os.getpid():
+            return
+        count = bound.drop_oldest(at_once=at_once)
+        if count:
+            recorder.append((clock.now_ns(), 0, LOST, 0, count, recorder.text(_TOO_MUCH), 0))
+
     def open_folder(self) -> None:
         """Make the folder of the parts, once."""
         if not self._config["folder"]:
             self._config["folder"] = tempfile.mkdtemp(prefix="asynctrace-")
             self._owner_pid = os.getpid()
             _folders.paths[str(self._config["folder"])] = self._owner_pid
+            if self.recorder is not None:
+                self._bound = FolderBound(str(self._config["folder"]), self.recorder.history.limit_bytes)
+            if self.on_folder is not None:
+                self.on_folder()
 
     def prepare_fork(self) -> None:
         """Have ready what a forked child needs: its parent is about to fork."""
@@ -210,6 +230,8 @@ class ProcessProbe:
     def _note_started(self, recorder: Recorder, time_ns: int, process: Any) -> None:
         state = recorder.local.state
         recorder.append((time_ns, state.id, PROCESS_STARTED, 0, process.pid, 0, 0))
+        if recorder.is_unattended:
+            recorder.attend()
 
 
 class _Passenger:
