@@ -183,7 +183,7 @@ OUTERMOST = {
     "stream._nothing": "does nothing",
     "imports.ImportWatch.find_spec": "callback of the interpreter",
     "imports._TellingLoader.[!_]*": "shim",
-    "meeting.LoopWatch.install.<locals>.*.<locals>.*": "shim",
+    "meeting.LoopWatch.*.<locals>.*.<locals>.*": "shim",
     "profiling.Profiling._make_profile.<locals>.profile": "callback of the interpreter",
     "profiling.Profiling._make_loop_run.<locals>.run": "shim",
     "calls.trace_function.<locals>.traced": "shim",

@@ -7,6 +7,7 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import gc
+import importlib.util
 import multiprocessing
 import multiprocessing.pool
 import os
@@ -287,6 +288,7 @@ IN_PROCESS: tuple[Program, ...] = (
     with_an_import,
     on_our_loop,
     on_asyncio_in_debug_mode,
+    *([on_uvloop] if importlib.util.find_spec("uvloop") else []),
 )
 
 

@@ -11,11 +11,12 @@ import gc
 import logging
 import multiprocessing
 import os
+import selectors
 import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import conftest
@@ -46,6 +47,7 @@ from asynctrace.stream import Options
 # What no program here runs, and why.
 NOT_REACHED = {
     "children.*": "runs in child processes, see the test of those",
+    "part_folder.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "parts.*": "writes and reads what children recorded, see the test of those",
     "processes.*": "starts child processes, see the test of those",
     "stream.Stream.begin_in_fork": "runs in child processes, see the test of those",
@@ -81,6 +83,7 @@ if sys.version_info >= (3, 12):
         "stream.Stream.meet_loop.<locals>.<lambda note_stack*": "stands in for the monitoring of 3.12",
         "stream.current_recorder": "asked by what stands in for the monitoring of 3.12",
         "loop.LoopProbe.close_late_step": "where a recording begins in a step, monitoring sees its end",
+        "loop.LoopProbe.sees_idle": "asked where no monitoring sees a step's end",
     }
 else:
     NOT_REACHED |= {
@@ -90,6 +93,12 @@ else:
         "functions.FunctionProbe.wants": "asked by the monitoring of 3.12",
         "scope.*": "asked by the monitoring of 3.12",
         "profiling.Profiling._make_profile": "runs before anything is hooked",
+    }
+if on_uvloop not in IN_PROCESS:
+    NOT_REACHED |= {
+        "loop.LoopProbe.timer_after": "works for uvloop",
+        "meeting.*uvloop*": "works for uvloop",
+        "meeting.watch_by_monitoring.<locals>.<lambda probe.hook_return(module*": "works for uvloop",
     }
 
 # These can fail after the end, where there is nothing to stop and no hook to blame.
@@ -311,7 +320,8 @@ def test_a_statement_that_raises_stops_the_recording_and_nothing_else() -> None:
 # Faults of what the hooks call of the interpreter: the clock, the recorder's list.
 
 CLOCKED = ("coroutines", "loop", "monitoring", "runs", "wrapping")  # these read the clock under a name of their own
-SAMPLED = (1, 2, 3, 5, 8, 13, 21, 34, 55)
+UNUSED = {"wrapping"} if HAS_MONITORING else {"coroutines", "monitoring"}
+SAMPLED = (1, 2, 5, 13, 34)
 
 
 def _patch_clock(patch: pytest.MonkeyPatch, module: str, points: FaultPoints) -> None:
@@ -350,8 +360,7 @@ def test_a_clock_that_fails_stops_the_recording_and_nothing_else(module: str, be
     with pytest.MonkeyPatch.context() as patch:
         _patch_clock(patch, module, bench.points)
         fired = _sweep(bench, SAMPLED)
-    unused = {"wrapping"} if HAS_MONITORING else {"coroutines", "monitoring"}
-    assert fired or module in unused
+    assert fired or module in UNUSED
 
 
 def test_a_full_memory_stops_the_recording_and_nothing_else(bench: Bench) -> None:
@@ -379,6 +388,7 @@ class ProgramError(Exception):
 
 
 async def _three() -> list[int]:
+    @asynctrace.traced
     async def child(number: int) -> int:
         await asyncio.sleep(0)
         return number
@@ -386,24 +396,57 @@ async def _three() -> list[int]:
     return await asyncio.gather(*map(child, range(3)))
 
 
-def _interrupted(points: FaultPoints) -> list[Any]:
-    """Run a program that may lose a step, or a wake, where an exception lands in the middle of it."""
+class _StoppingSelector(selectors.DefaultSelector):
+    """Stops its loop where it would wait for ever: what an exception has lost shows at once."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout is None:
+            self.loop.stop()
+        return super().select(timeout or 0)
+
+
+def _interrupted(points: FaultPoints, prepare: Callable[[Any], None] = id) -> list[Any]:
+    """Run a program in the middle of which an exception lands, and once more what is left of it."""
     told: list[Any] = []
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda _, context: told.append(repr(context.get("exception"))))
-    task = loop.create_task(_three())
-    loop.call_later(0.05, loop.stop)  # a wake that an exception cuts short is not repeated, as ever
-    points.is_suspended = False
+    selector = _StoppingSelector()
     try:
-        told.append(loop.run_until_complete(task))
-    except (ProgramError, KeyboardInterrupt, RuntimeError) as error:
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+            loop = selector.loop = runner.get_loop()
+            prepare(loop)
+            loop.set_exception_handler(lambda _, context: told.append(repr(context.get("exception"))))
+            task = loop.create_task(_three())
+            points.is_suspended = False
+            for _ in range(2):
+                try:
+                    told.append(loop.run_until_complete(task))
+                except (ProgramError, KeyboardInterrupt, RuntimeError) as error:
+                    told.append(repr(error))
+                points.is_suspended = True
+            told.append(len(asyncio.all_tasks(loop)))
+    except (KeyboardInterrupt, RuntimeError) as error:
         told.append(repr(error))
-    points.is_suspended = True
-    loop.close()
     return told
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine")
+def _interrupted_in_call_soon(points: FaultPoints) -> list[Any]:
+    """Run the program where the exception lands in asyncio's own `call_soon`, when the callback is queued."""
+
+    def prepare(loop: Any) -> None:
+        original = loop.call_soon
+
+        def call_soon(*args: Any, **keywords: Any) -> Any:
+            handle = original(*args, **keywords)
+            points.count_down(int)
+            return handle
+
+        loop.call_soon = call_soon
+
+    return _interrupted(points, prepare)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")
 @pytest.mark.parametrize("error", [ProgramError, KeyboardInterrupt])
 @pytest.mark.parametrize("module", CLOCKED)
 def test_an_exception_of_the_program_in_a_hook_reaches_the_program(module: str, error: Any, bench: Bench) -> None:
@@ -411,6 +454,7 @@ def test_an_exception_of_the_program_in_a_hook_reaches_the_program(module: str, 
     bench.points.is_suspended = True
     for count in range(1, 40):
         records: list[logging.LogRecord] = []
+        gc.collect()  # what an exception left unfinished is closed here, not where the next one is to land
         with pytest.MonkeyPatch.context() as patch, _keeping(records):
             _patch_clock(patch, module, points)
             points.arm_count(count, error)
@@ -421,9 +465,15 @@ def test_an_exception_of_the_program_in_a_hook_reaches_the_program(module: str, 
         recording.trace
         if not points.fired:
             break
-        if sys.version_info >= (3, 14) and module == "monitoring" and error.__name__ not in str(told):
-            pytest.xfail(f"the program does not see the exception in hook {count}: not understood yet")
         assert error.__name__ in str(told), count
+        if module == "runs":
+            assert told[-2:] == [[0, 1, 2], 0], "a step is lost"
+        if module == "loop":
+            # Where several callbacks wait for one future, asyncio itself loses those behind the one that was cut short.
+            points.arm_count(count, error)
+            points.is_suspended = True
+            assert told == _interrupted_in_call_soon(points)
+    assert count > 1 or module in {*UNUSED, "coroutines"}
     bench.assert_recording_works()
 
 
@@ -669,7 +719,6 @@ def test_a_function_that_raises_in_a_child_leaves_the_child_its_work(name: str, 
 
 def test_uvloop_runs_on_when_a_hook_fails(bench: Bench) -> None:
     pytest.importorskip("uvloop")
-    bench.learn([on_uvloop])
     for name in ("loop.stepped_task", "tasks.TaskTable.meet", "tasks.TaskTable.step_end", "jobs._open_job"):
         bench.points.arm(name, is_persistent=name not in bench.needed)
         bench.run(on_uvloop)
