@@ -8,14 +8,13 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 
 from asynctrace import clock
 from asynctrace.events import Event, Part
 from asynctrace.formats.perfetto_stream import StreamFile
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.chunks import FIELDS, Follower, events_of
+from asynctrace.recorder.chunks import FIELDS, Follower, each_event
 from asynctrace.recorder.describing import Describer
 
 logger = logging.getLogger("asynctrace")
@@ -83,15 +82,16 @@ class FileSink:
                 is_dropped = self.position < history.first
                 if is_dropped:  # before it was written: what is in the file has nothing to do with what follows
                     self._follower = history.follow()
-                pieces = [] if is_dropped else [fields for _, fields in history.pieces(self.position, at_most=_AT_ONCE)]
+                fields = array("q")
+                for _, piece in history.pieces(self.position, at_most=0 if is_dropped else _AT_ONCE):
+                    fields += piece
             if is_dropped:
                 self._begin_segment(drop_earlier=True)
                 return True
-            if not pieces:
+            if not fields:
                 return False
-            events = events_of([*chain.from_iterable(pieces)])
-            self._guarded(self._file.write, self._part(events, events[0][0]))
-            self.position += len(events)
+            self._guarded(self._file.write, self._delta(fields), each_event(fields))
+            self.position += len(fields) // FIELDS
             if self.is_open and self._file.wants_segment:
                 self._prepare_segment()
             return True
@@ -112,6 +112,10 @@ class FileSink:
         self._follower = None
         self._describer = Describer(self._recorder.tables)
         self._guarded(self._file.begin_segment, self._part(base, time_ns, cpu_ns), drop_earlier=drop_earlier)
+
+    def _delta(self, fields: array[int]) -> Part:
+        entries = self._describer.describe(each_event(fields))
+        return self._recorder.part([], entries, fields[0], fields[0])
 
     def _part(self, events: list[Event], start_ns: int, cpu_ns: int = 0) -> Part:
         return self._recorder.part(events, self._describer.describe(events), start_ns, start_ns, cpu_ns)
@@ -152,7 +156,8 @@ def write_snapshot(
     if follower.position:
         start_ns, base = follower.base()
     temporary = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}")
-    describer = Describer(recorder.tables)
+    # A copy: what is written here may be dropped by the recorder meanwhile, and forgotten.
+    describer = Describer(recorder.tables.copy())
     file = StreamFile(temporary, _NO_LIMIT)
     try:
         file.begin(recorder.part(base, describer.describe(base), start_ns, start_ns))
@@ -160,8 +165,9 @@ def write_snapshot(
         while pieces:
             fields = pieces.popleft()  # so that what the recorder drops meanwhile goes
             for position in range(0, len(fields), _AT_ONCE * FIELDS):
-                events = events_of(fields[position : position + _AT_ONCE * FIELDS])
-                file.write(recorder.part(events, describer.describe(events), start_ns, start_ns))
+                some = fields[position : position + _AT_ONCE * FIELDS]
+                entries = describer.describe(each_event(some))
+                file.write(recorder.part([], entries, start_ns, start_ns), each_event(some))
                 yield
         file.finish(end_ns, max(0, cpu_ns - follower.cpu_ns), children())
         temporary.replace(path)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asynctrace.events import LOST, Part
+from asynctrace.events import LOST, Event, Part
 from asynctrace.formats.growing_file import GrowingFile, remove_remains
 from asynctrace.formats.perfetto_writer import EventWriter, PerfettoWriter, header_record
 
@@ -76,14 +76,18 @@ class StreamFile:
             self._events = self._writer.begin_part(part)
             self._begin_present(start, part)
 
-    def write(self, delta: Part) -> None:
+    def write(self, delta: Part, events: Iterable[Event] | None = None) -> None:
         """Write the events that follow, sorted by time, and the entries of tables that the segment lacks.
 
         An event may be older than the last one written. What is written has reached the file when this returns.
+
+        Args:
+            delta: The entries, and the events.
+            events: The events, where they are not in a list.
         """
         with self._whole():
             self._events.add_tables(delta)
-            self._events.write(delta.events)
+            self._events.write(delta.events if events is None else events)
 
     @property
     def wants_segment(self) -> bool:

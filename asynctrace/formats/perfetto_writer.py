@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from operator import itemgetter
 from types import TracebackType
 from typing import Protocol, Self
@@ -155,7 +155,7 @@ class EventWriter:
         """Return what shows in the UI that something before a time is missing; it stands before the segments."""
         return self._tracks.recording_packet() + layout.instant(self._number, time_ns, self._tracks.recording, text)
 
-    def write(self, events: list[Event]) -> None:
+    def write(self, events: Iterable[Event]) -> None:
         """Write events that follow those before, in order of time."""
         self._write(events, self._slices.handlers)
 
@@ -164,7 +164,7 @@ class EventWriter:
         add_tables(self._part, part)
         self._out.extend(table_records(part))
 
-    def _write(self, events: list[Event], handlers: dict[int, Callable[[Event], Shown]]) -> None:
+    def _write(self, events: Iterable[Event], handlers: dict[int, Callable[[Event], Shown]]) -> None:
         # The hot path of saving, hence one long function of local variables: a call costs a tenth of an event.
         out, sequence, threads = self._out, self._sequence, self._threads
         clock_ns, last_thread, last_subject = self._clock_ns, self._thread, self._subject

@@ -237,7 +237,15 @@ class Follower:
         return time_ns, events
 
 
+def each_event(fields: list[int] | array[int]) -> Iterator[Event]:
+    """Yield the events that flat fields are.
+
+    The keeper goes through them like this: many tuples at once would have Python's garbage collection run on its
+    thread, and with it the finalizers of the program.
+    """
+    return zip(*[iter(fields)] * FIELDS, strict=True)
+
+
 def events_of(fields: list[int] | array[int]) -> list[Event]:
     """Return the events that flat fields are."""
-    values = iter(fields)
-    return list(zip(*[values] * FIELDS, strict=True))
+    return list(each_event(fields))

@@ -81,6 +81,14 @@ class Tables:
         """The threads that are alive or that an event may name."""
         return {number: info for number, (_, info) in self._threads.copy().items()}
 
+    def copy(self) -> Tables:
+        """Return the tables as they are now."""
+        copied = Tables()
+        copied.names.update(self.names.copy())
+        copied._threads = self._threads.copy()
+        copied._meanings = self._meanings.copy()
+        return copied
+
     def meaning(self, number: int) -> CodeType | str | Places | None:
         """Return what a number stands for, None when that has been forgotten."""
         return self._meanings.get(number)
