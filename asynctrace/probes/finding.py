@@ -31,15 +31,21 @@ def find_loops() -> list[asyncio.AbstractEventLoop]:
     return list(found.values())
 
 
-def _loops_in_frames() -> Iterator[Any]:
-    for innermost in sys._current_frames().values():
-        frame: FrameType | None = innermost
-        while frame is not None:
-            if frame.f_code is _RUN_FOREVER:
-                yield frame.f_locals.get("self")
-            elif frame.f_code is _RUN:
-                yield getattr(frame.f_locals.get("self"), "_loop", None)
-            frame = frame.f_back
+def _loops_in_frames() -> list[Any]:
+    found: list[Any] = []
+    frame: FrameType | None = None
+    try:
+        for frame in sys._current_frames().values():
+            while frame is not None:
+                if frame.f_code is _RUN_FOREVER:
+                    found.append(frame.f_locals.get("self"))
+                elif frame.f_code is _RUN:
+                    found.append(getattr(frame.f_locals.get("self"), "_loop", None))
+                frame = frame.f_back
+    finally:
+        # One of them is this function's own: it would hold itself, and its caller, and so the program's frames.
+        frame = None
+    return found
 
 
 def _loops_of_tasks() -> Iterator[Any]:

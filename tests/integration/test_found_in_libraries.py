@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
+import weakref
 
 import pytest
 from integration.both_ways import both_ways, kinds, task_of
@@ -54,3 +56,23 @@ def test_a_task_whose_wait_is_over_when_the_recording_starts_is_ready() -> None:
 
     check(recording.trace)
     assert kinds(task_of(recording.trace, "waits")) == ["ready unknown", "running"]
+
+
+def test_starting_a_recording_keeps_no_frame_of_the_program_alive() -> None:
+    # asgiref looks for reference cycles in its own tests.
+    class Held:
+        pass
+
+    def starts() -> weakref.ref[Held]:
+        held = Held()
+        recording.start()
+        return weakref.ref(held)
+
+    recording = asynctrace.record()
+    gc.collect()
+    gc.disable()
+    try:
+        assert starts()() is None
+    finally:
+        gc.enable()
+        recording.stop()
