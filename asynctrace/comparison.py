@@ -15,6 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from asynctrace.analysis.row_names import visible
 from asynctrace.analysis.version import Version, speedup_text, with_speedups
 from asynctrace.errors import AsynctraceError, UsageError
 from asynctrace.version_runs import Given, name_of, run_version
@@ -43,11 +44,11 @@ class Comparison:
 
     def table(self) -> list[tuple[str, ...]]:
         """Return the cells of the table under COLUMNS, a row a version; a failed one ends with its error."""
-        return [_cells(version, self.baseline) for version in self.versions]
+        return [tuple(map(visible, _cells(version, self.baseline))) for version in self.versions]
 
     def notes(self) -> list[str]:
         """Return what a reader of the figures must know, with the version's name."""
-        return [f"{version.name}: {note}" for version in self.versions for note in version.notes]
+        return [visible(f"{version.name}: {note}") for version in self.versions for note in version.notes]
 
     def __str__(self) -> str:
         rows = [COLUMNS, *self.table()]

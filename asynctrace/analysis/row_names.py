@@ -1,4 +1,4 @@
-"""Short names for the rows of a comparison: threads, worker processes, and functions."""
+"""Names as people read them: short ones of threads, worker processes and functions, and any text on one line."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ _OF_THREAD = re.compile(r"(Thread-\d+) \(.*\)")
 _OF_POOL = re.compile(r"ThreadPoolExecutor-(\d+)_(\d+)")
 _OF_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\][^/\\]+$")
 _OF_PROCESS = re.compile(r"(Fork|Spawn|ForkServer)?(Process|PoolWorker)-[\d:]+|MainProcess|")
+
+
+def visible(text: str) -> str:
+    """Return `text` on one line that can be shown anywhere: control characters and lone surrogates are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 def short_name(name: str) -> str:

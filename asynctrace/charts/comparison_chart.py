@@ -169,17 +169,21 @@ class _Drawing:
 
     def _width(self, text: str, **font: Any) -> float:
         """Return how wide a text is, in inches."""
-        measured = self.figure.text(0, 0, text, parse_math=False, **font)
+        from asynctrace.charts.style import write
+
+        measured = write(self.figure, 0, 0, text, **font)
         width = float(measured.get_window_extent().width) / self.figure.dpi
         measured.remove()
         return width
 
     def _fitting(self, candidates: Sequence[str], width: float, *, tail: str = "", **font: Any) -> str:
         """Return the first text that fits into `width` inches, else the last one cut short, before its `tail`."""
+        from asynctrace.charts.style import drawable
+
         for text in candidates:
             if self._width(text, **font) <= width:
                 return text
-        text, tail = candidates[-1].removesuffix(tail), f"…{tail}"
+        text, tail = drawable(candidates[-1].removesuffix(tail)), f"…{tail}"
         fits, too_long = 0, len(text)
         while too_long - fits > 1:
             middle = (fits + too_long) // 2
@@ -216,7 +220,7 @@ class _Drawing:
 
     def _bars(self, ax: Axes, version: Version, panel: Panel, height: float) -> None:
         from asynctrace.charts.comparison_bars import draw_rows
-        from asynctrace.charts.style import BAR_HEIGHT, SMALL, TEXT
+        from asynctrace.charts.style import BAR_HEIGHT, SMALL, TEXT, write_beside
 
         trace = version.trace
         assert trace is not None  # there are rows
@@ -227,22 +231,11 @@ class _Drawing:
             if row.label:
                 number = "".join(row.label.rpartition(" #")[1:]) if " #" in row.label else ""
                 label = self._fitting([row.label], self.left - place.MARGIN, tail=number, size=SMALL)
-                ax.annotate(
-                    label,
-                    (0, index + 0.5),
-                    xytext=(-7, 0),
-                    textcoords="offset points",
-                    ha="right",
-                    va="center",
-                    size=SMALL,
-                    color=TEXT,
-                    annotation_clip=False,
-                    parse_math=False,
-                )
+                write_beside(ax, label, (0, index + 0.5), (-7, 0), ha="right", va="center", size=SMALL, color=TEXT)
 
     def _frame_text(self, ax: Axes, version: Version, *, has_rows: bool, width: float) -> None:
         """Put into an empty frame why it is empty; beside the bars of a version that failed, its error."""
-        from asynctrace.charts.style import GREY_TEXT, LOOKS, SMALL
+        from asynctrace.charts.style import GREY_TEXT, LOOKS, SMALL, write, write_beside
 
         if has_rows and version.error is None:
             return
@@ -255,26 +248,17 @@ class _Drawing:
                 side.set_color(GREY_TEXT)
                 side.set_linestyle((0, (3, 3)))
             shown = self._fitting([text], width - 0.3, size=SMALL)
-            ax.text(0.5, 0.5, shown, transform=ax.transAxes, ha="center", va="center", size=SMALL, color=color)
+            write(ax, 0.5, 0.5, shown, transform=ax.transAxes, ha="center", va="center", size=SMALL, color=color)
             return
         end = (version.wall_s or 0.0) * self.clock.scale / (self.span * _SPAN_SHOWN)
         room = width * (1 - end) - 0.25
         if room >= 1.0:
             shown = self._fitting([text], room, size=SMALL)
             spot = ax.get_xlim()[1] * end
-            ax.annotate(
-                shown,
-                (spot, ax.get_ylim()[0] / 2),
-                xytext=(14, 0),
-                textcoords="offset points",
-                va="center",
-                size=SMALL,
-                color=color,
-                parse_math=False,
-            )
+            write_beside(ax, shown, (spot, ax.get_ylim()[0] / 2), (14, 0), va="center", size=SMALL, color=color)
 
     def _gutter(self, index: int, middle: float) -> None:
-        from asynctrace.charts.style import GREY_TEXT, LOOKS, SMALL, TEXT
+        from asynctrace.charts.style import GREY_TEXT, LOOKS, SMALL, TEXT, write
 
         version, lines = self.versions[index], self._figures(index)
         room = place.GUTTER - 0.25
@@ -283,19 +267,19 @@ class _Drawing:
         name = self._fitting([version.name], room, size=11, weight="bold")
         y -= place.NAME_LINE / 2
         figure_height = self.places.height
-        options: dict[str, Any] = {"ha": "left", "va": "center", "parse_math": False}
-        self.figure.text(x, y / figure_height, name, size=11, weight="bold", color=TEXT, **options)
+        options: dict[str, Any] = {"ha": "left", "va": "center"}
+        write(self.figure, x, y / figure_height, name, size=11, weight="bold", color=TEXT, **options)
         y -= place.NAME_LINE / 2 + place.LINE / 2
         for number, line in enumerate(lines):
             color = GREY_TEXT if number >= 3 else TEXT
             if number == 0 and version.error is not None:
                 color = LOOKS["blocking"].face
             shown = self._fitting([line, line.replace(" in progress", "")], room, size=SMALL)
-            self.figure.text(x, y / figure_height, shown, size=SMALL, color=color, **options)
+            write(self.figure, x, y / figure_height, shown, size=SMALL, color=color, **options)
             y -= place.LINE
 
     def _time_axes(self, axes: Sequence[Axes]) -> None:
-        from asynctrace.charts.style import format_time_axis
+        from asynctrace.charts.style import drawable, format_time_axis
 
         unit = None if self.clock.is_real else ("", 1.0)
         for ax in axes:
@@ -303,10 +287,10 @@ class _Drawing:
             format_time_axis(ax, self.span, since=self.clock.since(self.versions) if last else None, unit=unit)
         label = self.clock.label(self.versions)
         if label is not None:
-            axes[-1].set_xlabel(label)
+            axes[-1].set_xlabel(drawable(label), parse_math=False)
 
     def _heading(self, title: str | None) -> None:
-        from asynctrace.charts.style import TEXT
+        from asynctrace.charts.style import TEXT, write
 
         finding = find(self.versions, self.panels, self.baseline)
         width = place.WIDTH - 2 * place.MARGIN
@@ -314,10 +298,10 @@ class _Drawing:
         font: dict[str, Any] = {"size": 14, "weight": "bold"}
         shown = self._fitting([title] if title is not None else finding.titles, width, **font)
         x = place.MARGIN / place.WIDTH
-        options: dict[str, Any] = {"ha": "left", "va": "baseline", "parse_math": False}
-        self.figure.text(x, 1 - place.TITLE_TOP / height, shown, color=TEXT, **font, **options)
+        options: dict[str, Any] = {"ha": "left", "va": "baseline"}
+        write(self.figure, x, 1 - place.TITLE_TOP / height, shown, color=TEXT, **font, **options)
         shown = self._fitting([finding.subtitle], width, size=11)
-        self.figure.text(x, 1 - place.SUBTITLE_TOP / height, shown, size=11, color=_SUBTITLE, **options)
+        write(self.figure, x, 1 - place.SUBTITLE_TOP / height, shown, size=11, color=_SUBTITLE, **options)
 
     def _legend(self, last: Axes) -> None:
         from asynctrace.charts.style import draw_legend
@@ -335,10 +319,10 @@ class _Drawing:
                 break
 
     def _footer(self, notes: Sequence[str]) -> None:
-        from asynctrace.charts.style import GREY_TEXT, SMALL
+        from asynctrace.charts.style import GREY_TEXT, SMALL, write
 
         for index, note in enumerate(notes):
             y = (place.FOOTER_LINE * (len(notes) - index - 0.5)) / self.places.height
             shown = self._fitting([note], place.WIDTH - 2 * place.MARGIN, size=SMALL)
             x = place.MARGIN / place.WIDTH
-            self.figure.text(x, y, shown, size=SMALL, color=GREY_TEXT, va="center", parse_math=False)
+            write(self.figure, x, y, shown, size=SMALL, color=GREY_TEXT, va="center")

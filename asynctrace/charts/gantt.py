@@ -6,7 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from asynctrace.charts.output import chart_settings, figure_png, picture_path, require_matplotlib, write_figure
-from asynctrace.errors import MissingPackageError, UsageError
+from asynctrace.errors import AsynctraceError
 from asynctrace.model.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def draw_gantt(
         The figure; that of `ax` when it is given.
 
     Raises:
-        UsageError: If nothing ran, or the suffix of `path` is not a picture's.
+        AsynctraceError: If nothing ran.
+        UsageError: If the suffix of `path` is not a picture's.
         MissingPackageError: If matplotlib is not installed.
     """
     if path is not None:
@@ -42,7 +43,7 @@ def draw_gantt(
 
     rows = gantt_rows(trace)
     if not rows:
-        raise UsageError(NOTHING_RAN)
+        raise AsynctraceError(NOTHING_RAN)
     with chart_settings():
         figure = draw_page(trace, rows, coroutines) if ax is None else draw_into(ax, trace, rows, coroutines)
     if path is not None:
@@ -54,5 +55,5 @@ def gantt_png(trace: Trace) -> bytes | None:
     """Return the Gantt chart as a PNG for a notebook; None without anything to draw, or to draw with."""
     try:
         return figure_png(draw_gantt(trace))
-    except (UsageError, MissingPackageError):
+    except AsynctraceError:
         return None  # the notebook shows the trace's repr instead

@@ -34,6 +34,7 @@ from asynctrace.charts.style import (
     draw_running,
     points_to_x,
     shortened,
+    write,
 )
 from asynctrace.model.trace import Task
 
@@ -211,7 +212,8 @@ def draw_slices(
                 active.append([(first, edge), (first, bottom), (last, bottom), (last, edge)])
             name = piece.coroutine.name.rpartition("<locals>.")[2]
             if text_width(name, SMALL) + 6 <= (end - start) / point:
-                ax.text(
+                write(
+                    ax,
                     start + 3 * point,
                     (top + bottom) / 2 - 0.05,
                     name,
@@ -220,7 +222,6 @@ def draw_slices(
                     color=TEXT,
                     va="center_baseline",
                     zorder=3.0,
-                    parse_math=False,
                     clip_on=True,
                     in_layout=False,
                 )

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from asynctrace.analysis.rows import Row
 from asynctrace.charts.gantt_bars import RowPlaces
-from asynctrace.charts.gantt_text import elided, text_width
-from asynctrace.charts.style import FONT, GREY_TEXT, MEDIUM, SMALL, TEXT
+from asynctrace.charts.gantt_text import text_width
+from asynctrace.charts.style import FONT, GREY_TEXT, MEDIUM, SMALL, TEXT, elided, write_beside
 
 EDGE_IN = 0.15  # free at the edges of the page
 _INDENT_POINTS = 11.0
@@ -51,19 +51,17 @@ def tick_label(row: Row) -> str:
 def _write(ax: Axes, text: str, middle: float, points: float, side: str, size: float, colour: str) -> None:
     if not text:
         return
-    ax.annotate(
+    write_beside(
+        ax,
         text,
         (0, middle),
+        (points, 0),
         xycoords=("axes fraction", "data"),
-        xytext=(points, 0),
-        textcoords="offset points",
         ha=side,
         va="center_baseline",
         size=size,
         family=FONT,
         color=colour,
-        parse_math=False,
-        annotation_clip=False,
     )
 
 

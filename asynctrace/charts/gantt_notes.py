@@ -10,8 +10,19 @@ from matplotlib.axes import Axes
 from asynctrace.analysis.holding import holding_steps
 from asynctrace.analysis.row_names import short_name
 from asynctrace.charts.gantt_bars import RowPlaces
-from asynctrace.charts.gantt_text import elided, text_width
-from asynctrace.charts.style import FONT, GREY_TEXT, LOOKS, SLIVER_POINTS, SMALL, TEXT, duration_text, points_to_x
+from asynctrace.charts.gantt_text import text_width
+from asynctrace.charts.style import (
+    FONT,
+    GREY_TEXT,
+    LOOKS,
+    SLIVER_POINTS,
+    SMALL,
+    TEXT,
+    duration_text,
+    elided,
+    points_to_x,
+    write_beside,
+)
 from asynctrace.model.trace import Trace
 
 LINE_IN = 0.17
@@ -42,7 +53,7 @@ def notes_of(trace: Trace, width_points: float, span_s: float) -> list[Note]:
     """
     wanted: list[tuple[str, float, float, bool]] = []
     for held in holding_steps(trace, most=_MOST_BANDS, with_woken=True):
-        text = f"{short_name(held.name)} {duration_text(held.end_ns - held.start_ns)}, {held.consequence}"
+        text = f"{elided(short_name(held.name), 40)} {duration_text(held.end_ns - held.start_ns)}, {held.consequence}"
         wanted.append((text, (held.start_ns - trace.start_ns) / 1e9, (held.end_ns - trace.start_ns) / 1e9, False))
     if len(trace.marks) <= _MOST_MARKS:
         for mark in trace.marks:
@@ -75,18 +86,16 @@ def draw_notes(ax: Axes, strip: Axes, notes: Sequence[Note], places: RowPlaces) 
                 end = max(note.end_s, note.start_s + points_to_x(ax, SLIVER_POINTS))
                 each.axvspan(note.start_s, end, facecolor=colour, alpha=0.13, linewidth=0, zorder=1.0)
         if note.text:
-            ax.annotate(
+            write_beside(
+                ax,
                 note.text,
                 (note.middle_s, 0),
-                xytext=(0, 3 + note.line * LINE_IN * 72),
-                textcoords="offset points",
+                (0, 3 + note.line * LINE_IN * 72),
                 ha="center",
                 va="bottom",
                 size=SMALL,
                 family=FONT,
                 color=TEXT if not note.is_mark else GREY_TEXT,
                 style="italic" if note.is_mark else "normal",
-                parse_math=False,
-                annotation_clip=False,
                 zorder=4,
             )

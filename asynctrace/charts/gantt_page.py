@@ -27,8 +27,10 @@ from asynctrace.charts.style import (
     TEXT,
     TITLE,
     draw_legend,
+    drawable,
     format_time_axis,
     legend_entries,
+    write,
 )
 from asynctrace.model.trace import Task, Trace
 
@@ -86,14 +88,14 @@ def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     strip.set_position((x, (height_in - _TOP_IN - STRIP_IN) / height_in, wide, STRIP_IN / height_in))
     ax.set_position((x, below_in / height_in, wide, rows_in / height_in))
 
-    def write(text: str, y_in: float, size: float, colour: str, weight: str = "normal") -> None:
+    def write_line(text: str, y_in: float, size: float, colour: str, weight: str = "normal") -> None:
         at = EDGE_IN / WIDTH_IN, y_in / height_in
-        figure.text(*at, text, size=size, weight=weight, family=FONT, color=colour, va="top", parse_math=False)
+        write(figure, *at, text, size=size, weight=weight, family=FONT, color=colour, va="top")
 
     threads = sum(row.kind == "thread" for row in rows)
-    write(headline(trace, threads), height_in - 0.16, TITLE, TEXT, "bold")
+    write_line(headline(trace, threads), height_in - 0.16, TITLE, TEXT, "bold")
     for index, line in enumerate(lines):
-        write(line, footer_in - 0.02 - _LINE_IN * index, SMALL, GREY_TEXT)
+        write_line(line, footer_in - 0.02 - _LINE_IN * index, SMALL, GREY_TEXT)
     draw_legend(
         ax,
         places.present,
@@ -113,10 +115,12 @@ def draw_into(ax: Axes, trace: Trace, rows: Sequence[Row], coroutines: bool) -> 
     while not isinstance(figure, Figure):
         figure = figure.figure
     ax.set_ylim(places.height, 0)
-    ax.set_yticks(places.middles, [tick_label(row) for row in rows], family=FONT, size=SMALL, color=TEXT)
+    ax.set_yticks(
+        places.middles, [tick_label(row) for row in rows], family=FONT, size=SMALL, color=TEXT, parse_math=False
+    )
     ax.tick_params(axis="y", length=0)
     title = headline(trace, sum(row.kind == "thread" for row in rows))
-    ax.set_title(title, family=FONT, size=MEDIUM, loc="left", color=TEXT, parse_math=False)
+    ax.set_title(drawable(title), family=FONT, size=MEDIUM, loc="left", color=TEXT, parse_math=False)
     _frame(ax, trace)
     format_time_axis(ax, _span_s(trace))
     if figure.get_layout_engine() is not None:

@@ -14,7 +14,7 @@ from asynctrace import __version__
 from asynctrace.analysis import row_names
 from asynctrace.analysis.loops import busy_shares
 from asynctrace.analysis.progress import peak_and_mean
-from asynctrace.charts.style import FONT, duration_text
+from asynctrace.charts.style import FONT, drawable, duration_text, elided
 from asynctrace.model.trace import Trace
 
 _MOST_NOTES = 4
@@ -65,14 +65,6 @@ def footer_lines(trace: Trace, notes: tuple[str, ...], width: int) -> list[str]:
     return lines
 
 
-def elided(text: str, most: int) -> str:
-    """Return `text` with at most `most` characters; its beginning and end stay."""
-    if len(text) <= most:
-        return text
-    head = (most - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
-
-
 def counted(count: int, noun: str) -> str:
     """Return "1 task", "41 tasks"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -84,5 +76,7 @@ def text_width(text: str, size: float, weight: Literal["normal", "bold"] = "norm
     if not text.strip():
         return 0.0
     # A dollar sign would begin a formula here; "S" is as wide.
-    path = TextPath((0, 0), text.replace("$", "S"), prop=FontProperties(family=FONT, size=size, weight=weight))
+    path = TextPath(
+        (0, 0), drawable(text).replace("$", "S"), prop=FontProperties(family=FONT, size=size, weight=weight)
+    )
     return float(path.get_extents().x1)

@@ -6,6 +6,7 @@ Imports matplotlib only inside its functions, so that wrong usage is told before
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -93,7 +94,9 @@ def chart_settings() -> Iterator[None]:
     """Hold matplotlib's settings at ours while a chart is made; the user's are back afterwards."""
     from matplotlib import rc_context
 
-    with rc_context(_RC):
+    with rc_context(_RC), warnings.catch_warnings():
+        # A name may hold what the font lacks, an emoji: a box stands for it, which is to be seen.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         yield
 
 

@@ -15,13 +15,17 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PathCollection, PolyCollection
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
+
+from asynctrace.analysis.row_names import visible
 
 TEXT = "#222222"
 GREY_TEXT = "#6B6B6B"
@@ -35,6 +39,7 @@ TITLE = 13.0
 SLIVER_POINTS = 1.5  # 2 px of a screen: the least width of a running bar
 MARK_POINTS = 6.0  # from a bar's end to the middle of its mark
 BAR_HEIGHT = 0.7  # of a row
+_MOST_DRAWN = 400  # characters; no page is wider
 
 StateName = Literal["running", "waiting", "ready", "blocking", "starting"]
 Bar = tuple[float, float, float]  # start, end, y of the middle; in data units
@@ -75,6 +80,41 @@ _MARK_STYLES: dict[str, dict[str, Any]] = {
     "unfinished": {"markersize": 6.0, "markerfacecolor": "white", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
 }
 END_MARKS = tuple(_MARKERS)  # outcomes that have a mark: a returned or closed one has none
+
+
+def elided(text: str, most: int) -> str:
+    """Return `text` on one line, as it can be drawn, with at most `most` characters; its beginning and end stay.
+
+    matplotlib raises on a lone surrogate, and an SVG with a control character is none.
+    """
+    text = visible(text if len(text) <= most else f"{text[:most]}{text[-most:]}")
+    if len(text) <= most:
+        return text
+    head = (most - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def drawable(text: str) -> str:
+    """Return `text`, which may be any program's, as it can be drawn."""
+    return elided(text, _MOST_DRAWN)
+
+
+def write(on: Axes | Figure, x: float, y: float, text: str, **options: Any) -> Text:
+    """Write `text`, which may be any program's, at a place of `on`."""
+    return on.text(x, y, drawable(text), parse_math=False, **options)
+
+
+def write_beside(ax: Axes, text: str, place: tuple[float, float], points: tuple[float, float], **options: Any) -> None:
+    """Write `text`, which may be any program's, so many points right of and above a place, inside the axes or not."""
+    ax.annotate(
+        drawable(text),
+        place,
+        xytext=points,
+        textcoords="offset points",
+        annotation_clip=False,
+        parse_math=False,
+        **options,
+    )
 
 
 def points_to_x(ax: Axes, points: float) -> float:
@@ -251,11 +291,13 @@ def draw_legend(
 def fitting_text(ax: Axes, width: float, candidates: Iterable[str], size: float = SMALL) -> str | None:
     """Return the first of `candidates` that fits into `width` x data units in MONOSPACE, else None."""
     room = width / points_to_x(ax, 1.0) - 4.0
-    return next((text for text in candidates if text and len(text) * MONOSPACE_ADVANCE * size <= room), None)
+    shown = (drawable(text) for text in candidates)
+    return next((text for text in shown if text and len(text) * MONOSPACE_ADVANCE * size <= room), None)
 
 
 def shortened(text: str, least: int = 12) -> list[str]:
     """Return `text` and ever shorter forms of it that end in "…", none shorter than `least` characters."""
+    text = drawable(text)
     return [text, *(text[:length].rstrip() + "…" for length in range(len(text) - 2, least - 2, -1))]
 
 
@@ -274,17 +316,17 @@ def draw_bar_texts(
     for start, end, middle, candidates in texts:
         text = fitting_text(ax, end - start, candidates, size)
         if text is not None:
-            ax.text(
+            write(
+                ax,
                 (start + end) / 2,
                 middle,
                 text,
-                family=MONOSPACE,
+                family=[MONOSPACE, FONT],
                 size=size,
                 color=color,
                 ha="center",
                 va="center_baseline",
                 zorder=3.0,
-                parse_math=False,
                 bbox=ground,
                 clip_on=True,
                 in_layout=False,

@@ -66,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def complain(sentence: str) -> None:
-    """Tell `sentence`, an error of ours, on stderr."""
-    tell(f"asynctrace: {sentence}")
+    """Tell `sentence`, an error of ours, on one line of stderr, whatever the names in it."""
+    from asynctrace.analysis.row_names import visible
+
+    tell(f"asynctrace: {visible(sentence)}")
 
 
 def tell(*lines: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+from asynctrace.analysis.row_names import visible
 from asynctrace.cli.comparison_text import print_table, show_progress, tell_failures
 from asynctrace.cli.output import checked_output
 
@@ -47,8 +48,8 @@ def main(args: argparse.Namespace) -> int:
     else:
         print_table(comparison)
     tell_failures(comparison)
-    if output is not None:
+    if output is not None and shown_as is not None:
         comparison.save(output)
         if not args.json:
-            print(f"\nsaved {shown_as}")
+            print(f"\nsaved {visible(shown_as)}")
     return 1 if any(version.error is not None for version in comparison.versions) else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Literal
 
+from asynctrace.analysis.row_names import visible
 from asynctrace.comparison import COLUMNS, Comparison
 
 _MOST_LINES = 40
@@ -13,7 +14,7 @@ _MOST_LINES = 40
 def show_progress(name: str, event: Literal["started", "finished", "failed"]) -> None:
     """Tell on stderr which version runs."""
     if event == "started":
-        print(f"{name} …", end="", file=sys.stderr, flush=True)
+        print(f"{visible(name)} …", end="", file=sys.stderr, flush=True)
     else:
         print(" failed" if event == "failed" else " done", file=sys.stderr, flush=True)
 
@@ -35,7 +36,7 @@ def tell_failures(comparison: Comparison) -> None:
         lines = version.output.rstrip().splitlines()
         if version.error is not None and lines:
             cut = ["…"] if len(lines) > _MOST_LINES else []
-            print(f"\n{version.name} wrote:", *cut, *lines[-_MOST_LINES:], sep="\n", file=sys.stderr)
+            print(f"\n{visible(version.name)} wrote:", *cut, *lines[-_MOST_LINES:], sep="\n", file=sys.stderr)
 
 
 def _print_rich(comparison: Comparison) -> None:

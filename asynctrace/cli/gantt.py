@@ -2,6 +2,7 @@
 
 import argparse
 
+from asynctrace.analysis.row_names import visible
 from asynctrace.charts.output import PICTURE_SUFFIXES
 from asynctrace.cli.output import checked_output
 
@@ -22,5 +23,5 @@ def main(args: argparse.Namespace) -> int:
     from asynctrace.formats import load
 
     load(args.file).gantt(output, coroutines=args.coroutines)
-    print(f"saved {args.output}")
+    print(f"saved {visible(args.output)}")
     return 0

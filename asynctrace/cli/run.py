@@ -151,9 +151,10 @@ class _Saving:
 
     def _tell(self, recording: Recording) -> None:
         from asynctrace.analysis.overview import overview
+        from asynctrace.analysis.row_names import visible
         from asynctrace.cli.summary_text import NOTHING_SEEN, header_lines
 
-        saved = [f"saved {name}" for name in (self._shown_as, *map(os.path.relpath, recording.snapshots))]
+        saved = [f"saved {visible(name)}" for name in (self._shown_as, *map(os.path.relpath, recording.snapshots))]
         if recording.event_count > _MOST_EVENTS:
             tell(f"{recording.event_count:,} events recorded", *saved)
             return

@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from asynctrace.analysis.overview import Overview
-from asynctrace.analysis.row_names import file_name, source_name
+from asynctrace.analysis.row_names import file_name, source_name, visible
 from asynctrace.analysis.summary import Summary, SummaryRow
 
 WIDTH = 80
@@ -102,14 +102,6 @@ def seconds(duration_ns: int) -> str:
 def milliseconds(duration_ns: int) -> str:
     """Return a duration in milliseconds with three significant digits."""
     return _three_digits(duration_ns / 1e6, most_decimals=3) if duration_ns else "0"
-
-
-def visible(text: str) -> str:
-    """Return `text` on one line that any terminal takes: control characters and lone surrogates are escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 def fitted(text: str, width: int) -> str:

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
             "end the program that uses it, perhaps another asynctrace view"
         ) from error
     with server:
-        address = f"{PAGE}/#!/?url=http://127.0.0.1:{PORT}/{quote(path.name)}"
+        address = f"{PAGE}/#!/?url=http://127.0.0.1:{PORT}/{quote(os.fsencode(path.name))}"
         if args.no_browser or not _open_browser(address):
             print(f"open this address in a browser on this machine:\n  {address}")
         else:
@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host", "").rpartition(":")[0] not in ("127.0.0.1", "localhost"):
             self.send_error(403)
             return
-        if self.path != f"/{quote(self.server.path.name)}":
+        if self.path != f"/{quote(os.fsencode(self.server.path.name))}":
             self.send_error(404)
             return
         with self.server.path.open("rb") as file:

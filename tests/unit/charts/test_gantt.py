@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from asynctrace import __version__
 from asynctrace.charts.gantt import draw_gantt, gantt_png
-from asynctrace.errors import MissingPackageError, UsageError
+from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
 from asynctrace.model.trace import Task, Trace
 from tests.fakes import FakeTrace
 
@@ -323,7 +323,7 @@ def test_an_unknown_suffix_is_refused_before_anything_is_drawn(tmp_path: Path) -
 
 
 def test_nothing_to_draw_is_told() -> None:
-    with pytest.raises(UsageError, match=r"^no coroutine ran: was main\(\) called without awaiting it\?$"):
+    with pytest.raises(AsynctraceError, match=r"^no coroutine ran: was main\(\) called without awaiting it\?$"):
         draw_gantt(FakeTrace().build())
     assert gantt_png(FakeTrace().build()) is None
 

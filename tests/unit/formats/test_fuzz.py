@@ -29,7 +29,7 @@ from asynctrace.analysis.summary import summarize
 from asynctrace.analysis.version import measured
 from asynctrace.analysis.wakes import wakes
 from asynctrace.cli.summary_text import summary_lines
-from asynctrace.errors import FormatError, UsageError
+from asynctrace.errors import AsynctraceError, FormatError
 from asynctrace.events import Event, Part, Site, ThreadInfo
 from asynctrace.formats import is_our_trace, save_parts
 from asynctrace.formats import perfetto_layout as layout
@@ -231,7 +231,7 @@ def is_kept(trace: Trace, path: Path) -> None:
 def can_be_drawn(trace: Trace, path: Path) -> None:
     try:
         trace.gantt(path, coroutines=True)
-    except UsageError as error:
+    except AsynctraceError as error:
         assert "no coroutine ran" in str(error)  # noqa: PT017
     else:
         assert path.read_bytes().startswith(b"\x89PNG")
