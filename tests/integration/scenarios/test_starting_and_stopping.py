@@ -325,7 +325,7 @@ def test_a_recording_inside_every_kind_of_coroutine_is_clipped_to_its_window(run
     traces: list[Trace] = []
 
     async def inner() -> None:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
 
     async def generator() -> Any:
         recording = asynctrace.record()
@@ -346,13 +346,13 @@ def test_a_recording_inside_every_kind_of_coroutine_is_clipped_to_its_window(run
     assert task.is_clipped and kinds(task)[2:] == ["ready timer", "running"]
     assert kinds(task)[:2] == ["running", "waiting sleep" if sees_coroutines else "waiting timer"]
     if sees_coroutines:
-        assert waits(task)[0][:2] == ("sleep", "asyncio.sleep(0.001)")
+        assert waits(task)[0][:2] == ("sleep", "asyncio.sleep(0.02)")
 
 
 def test_async_with_records_the_same(run: Run) -> None:
     async def main() -> Trace:
         async with asynctrace.record() as recording:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
         return recording.trace
 
     trace = run(main())
@@ -379,7 +379,7 @@ def test_marks_are_where_they_were_made(run: Run) -> None:
     async def main() -> Trace:
         with asynctrace.record() as recording:
             recording.mark("first")
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
             recording.mark("two\nlines 🦊")
         recording.mark("after its end")
         return recording.trace
