@@ -19,8 +19,7 @@ from asynctrace.recorder.describing import Describer
 
 logger = logging.getLogger("asynctrace")
 
-_AT_ONCE = 400  # events to write in one piece of work, of about a millisecond
-_FOLLOW_AT_ONCE = 1_600
+_AT_ONCE = 400  # events of a snapshot, in one piece of work
 _NO_LIMIT = 1 << 60
 
 
@@ -51,14 +50,14 @@ class FileSink:
         """Write who the process is."""
         self._guarded(self._file.begin, self._part([], self._recorder.start_ns))
 
-    def take(self) -> Iterator[None]:
-        """Write what is there, a piece for each step."""
-        while self._write_next():
+    def take(self, at_once: int) -> Iterator[None]:
+        """Write what is there, so many events for each step."""
+        while self._write_next(at_once):
             yield
 
     def finish(self, end_ns: int, cpu_ns: int, children: Iterable[Part]) -> None:
         """Write the rest and the end of the file."""
-        for _ in self.take():
+        for _ in self.take(_AT_ONCE):
             pass
         with self._lock:
             if self.is_open:
@@ -72,7 +71,7 @@ class FileSink:
         self.is_open = False
         self._file.abandon()
 
-    def _write_next(self) -> bool:
+    def _write_next(self, at_once: int) -> bool:
         """Write one piece; return whether there may be more."""
         history = self._recorder.history
         with self._lock:
@@ -83,7 +82,7 @@ class FileSink:
                 if is_dropped:  # before it was written: what is in the file has nothing to do with what follows
                     self._follower = history.follow()
                 fields = array("q")
-                for _, piece in history.pieces(self.position, at_most=0 if is_dropped else _AT_ONCE):
+                for _, piece in history.pieces(self.position, at_most=0 if is_dropped else at_once):
                     fields += piece
             if is_dropped:
                 self._begin_segment(drop_earlier=True)
@@ -93,16 +92,16 @@ class FileSink:
             self._guarded(self._file.write, self._delta(fields), each_event(fields))
             self.position += len(fields) // FIELDS
             if self.is_open and self._file.wants_segment:
-                self._prepare_segment()
+                self._prepare_segment(at_once)
             return True
 
-    def _prepare_segment(self) -> None:
+    def _prepare_segment(self, at_once: int) -> None:
         """Have the fold go along faster than the events are written; where it has caught up the segment begins."""
         history = self._recorder.history
         if self._follower is None or self._follower.position < history.first:
             with history.lock:
                 self._follower = history.follow()
-        if self._follower.advance(self.position, _FOLLOW_AT_ONCE):
+        if self._follower.advance(self.position, 4 * at_once):
             self._begin_segment()
 
     def _begin_segment(self, drop_earlier: bool = False) -> None:

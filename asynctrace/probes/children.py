@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -79,6 +80,7 @@ class Child:
         self._guard = Guard(self.stop)
         self._writer: PartWriter | None = None
         self._jobs: JobProbe | None = None
+        self._exit: Any = None  # what stands for os._exit
 
     def begin(self, recorder: Recorder, forked_ns: int) -> None:
         """Record the work of this process, and write it whenever a piece of it is done."""
@@ -94,6 +96,7 @@ class Child:
             # A process that multiprocessing starts forgets its finalizers first, and then calls this.
             util.register_after_fork(self, Child._finish_with_multiprocessing)
         atexit.register(self.flush)
+        self._replace_exit()
 
     def flush(self) -> None:
         """Write what is new. Where that fails, the parent's recording has ended: so does this one."""
@@ -107,7 +110,7 @@ class Child:
         except Exception as error:
             self._guard.check(error)
 
-    def take(self) -> Iterator[None]:
+    def take(self, at_once: int) -> Iterator[None]:
         """Write what is new from time to time: a child can be killed."""
         writer = self._writer
         if writer is not None and clock.now_ns() - writer.flushed_ns > _EVERY_NS:
@@ -122,6 +125,8 @@ class Child:
         if writer is None:
             return
         on_outermost_end(None)
+        if os._exit is self._exit:
+            os._exit = self._exit.__wrapped__
         if self._jobs is not None:
             self._jobs.recorder = None
         _end_recording(self.config)
@@ -137,6 +142,24 @@ class Child:
     def _finish_with_multiprocessing(self) -> None:
         util = sys.modules["multiprocessing.util"]
         util.Finalize(None, self.flush, exitpriority=-1000)  # after all others
+
+    def _replace_exit(self) -> None:
+        """Have what is left written before `os._exit`, with which a child of a bare fork ends as a rule."""
+        original: Any = os._exit
+        if getattr(original, ATTRIBUTE, False):  # forked from a child of ours
+            original = original.__wrapped__
+
+        @functools.wraps(original)
+        def _exit(*args: Any, **kwargs: Any) -> Any:
+            self._guard(self.flush)
+            try:
+                original(*args, **kwargs)
+            except BaseException as error:  # no number
+                drop_our_frame(error)
+                raise
+
+        setattr(_exit, ATTRIBUTE, True)
+        os._exit = self._exit = _exit
 
     def _replace_run(self, owner: Any) -> None:
         original = vars(owner)["run"]

@@ -17,8 +17,12 @@ from asynctrace.recorder.reference import Recorder, ThreadState
 
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
-_LATE_NS = 200_000_000  # behind by that much, the keeper no longer waits between its pieces of work
+_LATE_NS = 200_000_000  # after a turn of that length, the keeper no longer waits between its pieces of work
 _GONE_WITHIN_S = 1.0
+# Events for a sink in one piece of work: of about a millisecond; and of more than the interpreter's switch interval,
+# for at each write the program may take its turn, which is 5 ms at least when it has always something to do.
+_FEW_AT_ONCE = 400
+_MANY_AT_ONCE = 4_000
 
 
 class Keeper:
@@ -98,10 +102,11 @@ class Keeper:
         try:
             while self._has_to_go_on():
                 self._wake.acquire(True, 0.0 if self.jobs or self._is_behind else INTERVAL_S)
-                for _ in self._turn():
+                is_in_a_hurry = self._is_behind
+                for _ in self._turn(is_in_a_hurry):
                     if not self._has_to_go_on():
                         break
-                    if clock.now_ns() - self._settled_ns < _LATE_NS:
+                    if not is_in_a_hurry:
                         self._wake.acquire(True, _BREATH_S)
         except BaseException as error:
             self._is_wanted = False
@@ -115,7 +120,7 @@ class Keeper:
     def _has_to_go_on(self) -> bool:
         return self._is_wanted
 
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, is_in_a_hurry: bool) -> Iterator[None]:
         recorder = self.recorder
         begin_ns = clock.now_ns()
         recorder.take()
@@ -129,7 +134,7 @@ class Keeper:
         yield
         self._is_behind = False
         for sink in list(recorder.sinks):
-            for _ in sink.take():
+            for _ in sink.take(_MANY_AT_ONCE if is_in_a_hurry else _FEW_AT_ONCE):
                 recorder.drop_oldest()
                 self._go_on_with_a_job()
                 yield

@@ -51,8 +51,8 @@ class ThreadState:
 class Sink(Protocol):
     """Takes settled events as they come."""
 
-    def take(self) -> Iterator[None]:
-        """Take what is there, a piece of about a millisecond for each step."""
+    def take(self, at_once: int) -> Iterator[None]:
+        """Take what is there, so many events for each step."""
         ...
 
 

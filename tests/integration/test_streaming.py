@@ -190,7 +190,7 @@ def test_events_that_memory_could_not_hold_until_they_were_written_are_told_as_l
 
     real = FileSink.take
     is_slow = True
-    monkeypatch.setattr(FileSink, "take", lambda sink: iter(()) if is_slow else real(sink))
+    monkeypatch.setattr(FileSink, "take", lambda sink, at_once: iter(()) if is_slow else real(sink, at_once))
 
     async def spin() -> None:
         history = stream.current.recorder.history  # type: ignore[union-attr]

@@ -70,7 +70,7 @@ def test_sinks_are_fed_every_event_once(keeper: Keeper) -> None:
     class Counting:
         position = 0
 
-        def take(self) -> Iterator[None]:
+        def take(self, at_once: int) -> Iterator[None]:
             while self.position < keeper.recorder.history.end:
                 self.position += 1
                 yield
