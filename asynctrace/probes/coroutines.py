@@ -49,15 +49,21 @@ _RESUME = dis.opmap.get("RESUME", -1)
 class BareStep:
     """A step that no run of a loop surrounds: an eager task's first, or the one in which the recording began."""
 
-    __slots__ = ("earlier_cause", "earlier_task", "entry", "is_of_root")
+    __slots__ = ("earlier_cause", "earlier_task", "entry", "is_late", "is_of_root")
 
     def __init__(
-        self, entry: TaskEntry, is_of_root: bool, earlier_task: int = 0, earlier_cause: Cause | None = None
+        self,
+        entry: TaskEntry,
+        is_of_root: bool,
+        earlier_task: int = 0,
+        earlier_cause: Cause | None = None,
+        is_late: bool = False,
     ) -> None:
         self.entry = entry
         self.is_of_root = is_of_root  # else the task's root is not seen: a compiled coroutine, a generator's step
         self.earlier_task = earlier_task
         self.earlier_cause = earlier_cause
+        self.is_late = is_late  # the recording began in it
 
 
 class CoroutineTable:
@@ -159,7 +165,7 @@ class CoroutineTable:
         if frame is None:
             return
         if self.is_in_scope(frame.f_code):
-            self.bare_steps[id(frame)] = BareStep(entry, True)
+            self.bare_steps[id(frame)] = BareStep(entry, True, is_late=True)
         state = self.recorder.local.state
         frames = []
         running: FrameType | None = sys._getframe(1)
@@ -224,14 +230,17 @@ class CoroutineTable:
         if step is None:
             return
         recorder, entry = self.recorder, step.entry
+        probe = probe_of(_events._get_running_loop())
+        is_open = probe is not None and probe.open_step is not None and probe.open_step[0] is entry
+        if step.is_late and not is_open:
+            return  # it ended before the code of its root was watched: this is the end of a later step
         task = entry.ref()
         time_ns = entry.stepped_ns = now_ns()
         state.task, state.cause = step.earlier_task, step.earlier_cause
         if not step.is_of_root and outcome != SUSPENDED:
             self.tasks.ends.append((entry, time_ns, state.id, outcome, site))
             return
-        probe = probe_of(_events._get_running_loop())
-        if probe is not None and probe.open_step is not None and probe.open_step[0] is entry:
+        if probe is not None and is_open:
             probe.open_step = None
         awaited, flags = 0, outcome
         if outcome == SUSPENDED:
