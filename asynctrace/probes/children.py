@@ -126,7 +126,7 @@ class Child:
             return
         on_outermost_end(None)
         if os._exit is self._exit:
-            os._exit = self._exit.__wrapped__
+            os._exit = vars(self._exit)["__wrapped__"]
         if self._jobs is not None:
             self._jobs.recorder = None
         _end_recording(self.config)

@@ -27,7 +27,10 @@ class FolderBound:
         self._looked_ns = 0
 
     def drop_oldest(self, *, at_once: bool = False) -> int:
-        """Drop parts until the others are within the limit; return how many events went. Looks from time to time."""
+        """Drop parts until the others are within the limit; return how many events went. Looks from time to time.
+
+        The newest stays, whatever it takes.
+        """
         now_ns = clock.now_ns()
         if not at_once and now_ns - self._looked_ns < _EVERY_NS:
             return 0
@@ -35,7 +38,7 @@ class FolderBound:
         parts = sorted((start_ns, pid, paths) for (pid, start_ns), paths in files_of(self._folder).items())
         sizes = [sum(map(_size, paths)) for _, _, paths in parts]
         total, count = sum(sizes), 0
-        for (_, pid, paths), size in zip(parts, sizes, strict=True):
+        for (_, pid, paths), size in zip(parts[:-1], sizes[:-1], strict=True):
             if total <= self._limit_bytes:
                 break
             if _has_ended(pid):

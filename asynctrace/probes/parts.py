@@ -100,6 +100,8 @@ class PartWriter:
         recorder = self.recorder
         end_ns = clock.now_ns()
         recorder.settle(end_ns)
+        while recorder.drop_oldest():  # what came since the keeper's last look must not go to disk
+            pass
         history = recorder.history
         with history.lock:
             if self.position < history.first:  # dropped before it was written: what was written does not lead there

@@ -100,6 +100,7 @@ class ProcessProbe:
         self._config = {"folder": "", "starter": starter, "stopper": stopper, "options": options}
         self._owner_pid = 0  # of the process that made the folder
         self._noted: set[int] = set()  # the bare forks whose start is recorded
+        self._lock = threading.RLock()  # of those who make the folder; in a child it is there
         self._bound: FolderBound | None = None
         self.on_folder: Callable[[], None] | None = None  # called when there is a folder, to be bounded
         self._shim: tuple[Any, Any, Any] | None = None  # (class, ours, the original)
@@ -168,12 +169,16 @@ class ProcessProbe:
 
     def open_folder(self) -> None:
         """Make the folder of the parts, once."""
-        if not self._config["folder"]:
-            self._config["folder"] = tempfile.mkdtemp(prefix="asynctrace-")
-            self._owner_pid = os.getpid()
-            _folders.paths[str(self._config["folder"])] = self._owner_pid
+        if self._config["folder"]:
+            return
+        with self._lock:  # two threads may fork at once
+            if self._config["folder"]:
+                return
+            folder = tempfile.mkdtemp(prefix="asynctrace-")
+            self._owner_pid = _folders.paths[folder] = os.getpid()
             if self.recorder is not None:
-                self._bound = FolderBound(str(self._config["folder"]), self.recorder.history.limit_bytes)
+                self._bound = FolderBound(folder, self.recorder.history.limit_bytes)
+            self._config["folder"] = folder  # last: another thread's fork goes by it
             if self.on_folder is not None:
                 self.on_folder()
 

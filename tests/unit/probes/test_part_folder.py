@@ -102,9 +102,10 @@ def test_parts_of_processes_that_have_ended_go_the_oldest_first(tmp_path: Path, 
 def test_the_part_of_a_process_that_runs_stays(tmp_path: Path, ended_pids: list[int]) -> None:
     leave_part(tmp_path, os.getpid(), 1_000)
     leave_part(tmp_path, ended_pids[0], 700)
+    leave_part(tmp_path, ended_pids[1], 200)
 
     assert FolderBound(str(tmp_path), 100).drop_oldest() == 700
-    assert [part.pid for part, _ in read_parts(str(tmp_path))] == [os.getpid()]
+    assert [part.pid for part, _ in read_parts(str(tmp_path))] == [os.getpid(), ended_pids[1]]  # and the newest
 
 
 def test_a_process_that_nobody_has_waited_for_has_ended(tmp_path: Path) -> None:
@@ -113,6 +114,7 @@ def test_a_process_that_nobody_has_waited_for_has_ended(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     leave_part(tmp_path, process.pid, 300)
+    leave_part(tmp_path, os.getpid(), 1)
 
     assert FolderBound(str(tmp_path), 100).drop_oldest() == 300
     process.wait()
@@ -122,6 +124,7 @@ def test_the_folder_is_looked_at_from_time_to_time(tmp_path: Path, ended_pids: l
     bound = FolderBound(str(tmp_path), 100)
     assert bound.drop_oldest() == 0
     leave_part(tmp_path, ended_pids[0], 300)
+    leave_part(tmp_path, ended_pids[1], 1)
 
     assert bound.drop_oldest() == 0
     assert bound.drop_oldest(at_once=True) == 300
