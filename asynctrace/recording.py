@@ -13,7 +13,7 @@ from asynctrace import clock, stream
 from asynctrace.errors import RecordingError, UsageError
 from asynctrace.events import MARK, Part
 from asynctrace.model.build import build_trace
-from asynctrace.model.trace import Trace
+from asynctrace.model.trace import Trace, check_output
 from asynctrace.recorder import DEFAULT_LIMIT_BYTES, Recorder
 from asynctrace.stream import Options
 
@@ -69,9 +69,12 @@ class Recording:
 
         Raises:
             RecordingError: If it has been started before.
+            UsageError: If the output cannot be written.
         """
         if self._stream is not None:
             raise RecordingError("this recording was started before: make a new one with asynctrace.record()")
+        if self._output is not None:
+            check_output(str(self._output).replace("{pid}", str(os.getpid())))  # not when the program has run
         with stream.lock:
             running = stream.current
             if running is None or not running.is_running:

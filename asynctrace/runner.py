@@ -46,23 +46,25 @@ def run(
     Raises:
         UsageError: If a loop is running in this thread already, or `output` cannot be written.
     """
-    if _events._get_running_loop() is not None:
+    try:
+        if _events._get_running_loop() is not None:
+            raise UsageError("a loop is already running: use `with asynctrace.record() as recording: await main()`")
+        factory = loop_factory or _inner_factory()
+        path = Path(str(output).replace("{pid}", str(os.getpid()))) if output is not None else None
+        recording = Recording(output=path)
+        if path is not None:
+            recording.start()
+    except UsageError:
         if isinstance(main, Coroutine):
             main.close()  # it will not be awaited, and that is said here
-        raise UsageError("a loop is already running: use `with asynctrace.record() as recording: await main()`")
-    factory = loop_factory or _inner_factory()
-    if output is None:
-        with asyncio.Runner(debug=debug, loop_factory=lambda: _instrumented(factory())) as runner:
-            return runner.run(main)
-    path = _checked(output)
-    recording = Recording(output=path)
-    recording.start()
+        raise
     try:
         with asyncio.Runner(debug=debug, loop_factory=lambda: _instrumented(factory())) as runner:
             return runner.run(main)
     finally:
-        recording.stop()
-        _save(recording, path)
+        if path is not None:
+            recording.stop()
+            _save(recording, path)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -163,13 +165,6 @@ def _save_by_environment() -> None:
     if recording.is_running:
         recording.stop()
         _save(recording, path)
-
-
-def _checked(output: str | PathLike[str]) -> Path:
-    path = Path(str(output).replace("{pid}", str(os.getpid())))
-    if not path.parent.is_dir():
-        raise UsageError(f"{path}: the folder {path.parent} does not exist")
-    return path
 
 
 def _save(recording: Recording, path: Path) -> None:

@@ -11,7 +11,8 @@ from asynctrace.recording import DEFAULT_DISK_BYTES, LEAST_BYTES
 from asynctrace.stream import Options
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_LONGEST_S = 1e9  # a lifetime
 
 
 def size(text: str, name: str) -> int:
@@ -36,7 +37,7 @@ def signal_number(text: str, name: str) -> int:
         UsageError: If there is no such signal here, or none that a program can handle.
     """
     by_name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
-    number = int(text) if text.isdecimal() else getattr(signal, by_name, None)
+    number = int(text) if text.isdecimal() else signal.Signals.__members__.get(by_name)
     try:
         known = signal.Signals(number)  # type: ignore[arg-type]  # None is none
     except (ValueError, TypeError):
@@ -56,7 +57,7 @@ def seconds(text: str, name: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value < float("inf"):
+    if not 0 < value <= _LONGEST_S:
         raise UsageError(f"{name} {text}: not a time: use seconds, such as 0.5")
     return value
 

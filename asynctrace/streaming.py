@@ -62,9 +62,10 @@ class FileSink:
         with self._lock:
             if self.is_open:
                 self.is_open = False
+                why = self._file.why_displaced()
                 self._guarded(self._file.finish, end_ns, cpu_ns, children)
-        if self.error is None and not self._path.exists():
-            self.error = "could not be saved: it was removed while the program ran"
+                if why and self.error is None:
+                    self.error = f"could not be saved: {why}"
 
     def leave(self) -> None:
         """Close the file as it is, in a process that has forked: it is the parent's."""

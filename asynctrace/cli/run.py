@@ -102,19 +102,23 @@ def _options(args: argparse.Namespace, output: Path) -> tuple[Options, int]:
     from asynctrace.recording import DEFAULT_DISK_BYTES
     from asynctrace.stream import Options
 
-    number = args.snapshot_signal and settings.signal_number(args.snapshot_signal, "--snapshot-signal")
-    blocked_s = args.snapshot_when_blocked and settings.seconds(args.snapshot_when_blocked, "--snapshot-when-blocked")
+    # An option that is there and empty (a variable of the shell that was not set) is wrong, too.
+    number, blocked_s = 0, 0.0
+    if args.snapshot_signal is not None:
+        number = settings.signal_number(args.snapshot_signal, "--snapshot-signal")
+    if args.snapshot_when_blocked is not None:
+        blocked_s = settings.seconds(args.snapshot_when_blocked, "--snapshot-when-blocked")
     options = Options(
         include=tuple(args.include),
         exclude=tuple(args.exclude),
         functions=True,
-        limit_bytes=settings.size(args.limit, "--limit") if args.limit else Options.limit_bytes,
-        snapshot_signal=number or 0,
-        blocked_s=blocked_s or 0.0,
+        limit_bytes=settings.size(args.limit, "--limit") if args.limit is not None else Options.limit_bytes,
+        snapshot_signal=number,
+        blocked_s=blocked_s,
         snapshots=str(output.absolute()) if number or blocked_s else "",
     )
     limit_disk = args.limit_disk
-    return options, settings.size(limit_disk, "--limit-disk") if limit_disk else DEFAULT_DISK_BYTES
+    return options, settings.size(limit_disk, "--limit-disk") if limit_disk is not None else DEFAULT_DISK_BYTES
 
 
 _MOST_EVENTS = 1_000_000  # more are not summed up at the end of a program, whose user waits

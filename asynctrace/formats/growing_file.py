@@ -63,6 +63,14 @@ class GrowingFile:
         elif not os.path.samestat(found, os.fstat(earlier._fd)):
             raise OSError(ESTALE, "another file has taken its place", str(self._target))
 
+    def why_displaced(self) -> str:
+        """Return why what is at `target` now is not this file, "" when it is."""
+        try:
+            is_there = os.path.samestat(self._target.stat(), os.fstat(self._fd))
+        except OSError:
+            return "it was removed while the program ran"
+        return "" if is_there else "another file has taken its place"
+
     def take_place(self) -> None:
         """Become the file at `target`, with the permissions of the one that is there."""
         with suppress(FileNotFoundError):

@@ -122,6 +122,10 @@ class StreamFile:
             self._writer.close()
         self._file.close()
 
+    def why_displaced(self) -> str:
+        """Return why what is at the path now is not this file, "" when it is; before `finish`."""
+        return self._file.why_displaced()
+
     def abandon(self) -> None:
         """Close the file as it is: what is in it loads as a file that was cut short."""
         self._file.close()

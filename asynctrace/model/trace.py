@@ -26,6 +26,8 @@ Outcome = Literal["returned", "raised", "cancelled", "closed", "unfinished"]
 CallKind = Literal["traced", "function", "thread", "job", "process"]
 JobKind = Literal["thread", "process", "other"]
 
+_PICTURES = (".png", ".svg", ".pdf")
+
 
 @dataclass(slots=True, eq=False)
 class Process:
@@ -267,7 +269,7 @@ class Trace:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
-        if os.fspath(path).lower().endswith((".png", ".svg", ".pdf")):
+        if os.fspath(path).lower().endswith(_PICTURES):
             self.gantt(path)
             return
         from asynctrace.formats import save
@@ -314,3 +316,21 @@ class Trace:
         return content(self) == content(other)
 
     __hash__ = None  # type: ignore[assignment]  # content can be large and two equal traces are still two objects
+
+
+def check_output(path: str) -> None:
+    """Refuse a path to which `Trace.save` could not write.
+
+    Raises:
+        UsageError: If its suffix names no format, its folder does not exist, or no file can have such a name.
+    """
+    from asynctrace.errors import UsageError
+    from asynctrace.formats import checked_suffix
+
+    if not path.lower().endswith(_PICTURES):
+        checked_suffix(path)
+    folder = os.path.dirname(path)
+    if "\0" in path:
+        raise UsageError(f"{path!r} cannot be the name of a file")
+    if folder and not os.path.isdir(folder):
+        raise UsageError(f"{path}: the folder {folder} does not exist")
