@@ -6,6 +6,8 @@ the real one does not.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import sys
 import time
 from types import BuiltinFunctionType, ModuleType
@@ -143,6 +145,8 @@ def _replace(old: Any, new: Any) -> None:
         if not issubclass(type(module), ModuleType):
             continue
         names = object.__getattribute__(module, "__dict__")
+        if not any(map(operator.is_, list(names.values()), itertools.repeat(old))):
+            continue  # quick: there are some ten thousands of names in a large program
         for name, value in list(names.items()):
             if value is old:
                 names[name] = new

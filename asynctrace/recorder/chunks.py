@@ -132,8 +132,12 @@ class History:
         return len(self._fields) > _TAKEN_AT_ONCE * FIELDS
 
     def is_worth_settling(self) -> bool:
-        """Tell whether so much is not settled that settling it, which takes half the memory, is worth its time."""
-        return self.open_count * _OPEN_EVENT_BYTES > self.limit_bytes // 2
+        """Tell whether settling, which takes time and halves the memory of an event, is called for."""
+        still_open = self.open_count
+        if still_open * _OPEN_EVENT_BYTES > self.limit_bytes // 2:
+            return True
+        # Where the oldest has to go before long, only what is settled can.
+        return still_open > self._chunk_events and self.used_bytes > self.limit_bytes * 3 // 4
 
     def is_over_limit(self) -> bool:
         """Tell whether the oldest chunk has to go."""

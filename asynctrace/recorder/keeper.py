@@ -17,8 +17,8 @@ from asynctrace.recorder.reference import Recorder, ThreadState
 
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
-_LATE_NS = 200_000_000  # after a turn of that length, the keeper no longer waits between its pieces of work
 _GONE_WITHIN_S = 1.0
+_BYTES_PER_S = 100_000_000  # that a busy program makes
 # Events for a sink in one piece of work: of about a millisecond; and of more than the interpreter's switch interval,
 # for at each write the program may take its turn, which is 5 ms at least when it has always something to do.
 _FEW_AT_ONCE = 400
@@ -41,6 +41,8 @@ class Keeper:
         self._wake = _thread.allocate_lock()  # held, but when somebody wakes the keeper
         self._gone = _thread.allocate_lock()  # held while the thread runs
         self._native_id = 0
+        # The smaller the bound, the sooner a busy program has filled it.
+        self._interval_s = min(INTERVAL_S, max(_BREATH_S, recorder.history.limit_bytes / _BYTES_PER_S))
         self._is_behind = False
         self._is_wanted = False
         self._settled_ns = recorder.start_ns
@@ -101,7 +103,7 @@ class Keeper:
         self.recorder.local.__dict__["state"] = ThreadState()
         try:
             while self._has_to_go_on():
-                self._wake.acquire(True, 0.0 if self.jobs or self._is_behind else INTERVAL_S)
+                self._wake.acquire(True, 0.0 if self.jobs or self._is_behind else self._interval_s)
                 is_in_a_hurry = self._is_behind
                 for _ in self._turn(is_in_a_hurry):
                     if not self._has_to_go_on():
@@ -138,12 +140,13 @@ class Keeper:
                 recorder.drop_oldest()
                 self._go_on_with_a_job()
                 yield
-                if clock.now_ns() - begin_ns > _LATE_NS:  # what came meanwhile has to be settled, and bounded
+                # What came meanwhile has to be settled, and bounded; and the next turn does not wait between its pieces.
+                if clock.now_ns() - begin_ns > 2 * self._interval_s * 1e9:
                     self._is_behind = True
                     break
         while recorder.drop_oldest():
             yield
-        while self.jobs and clock.now_ns() - begin_ns < INTERVAL_S * 1e9:
+        while self.jobs and clock.now_ns() - begin_ns < self._interval_s * 1e9:
             self._go_on_with_a_job()
             yield
 
