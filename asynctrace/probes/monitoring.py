@@ -135,6 +135,8 @@ class MonitoringProbe:
         _monitoring.set_events(self._tool_id, 0)
         for name in _EVENT_NAMES:
             _monitoring.register_callback(self._tool_id, getattr(_EVENTS, name), None)
+        # Else what we disabled stays so for the next tool that takes the id.
+        _monitoring.restart_events()
         _monitoring.free_tool_id(self._tool_id)
         self._tool_id = -1
 
