@@ -10,7 +10,7 @@ from typing import Any
 from asynctrace.events import CAUSE_UNKNOWN, SEEN_LATE, STEP_FINISHED, STEP_STARTED, SUSPENDED, TASK_READY
 from asynctrace.probes.loop import TIMER, UNKNOWN, LoopProbe, stepped_task
 from asynctrace.probes.runs import CallbackRun, Run, StepRun, callback_of
-from asynctrace.probes.tasks import is_task_type
+from asynctrace.probes.tasks import CFuture, PyFuture, is_task_type
 
 
 def note_running(
@@ -33,9 +33,10 @@ def note_running(
     for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
         if not is_task_type(type(task)):
             continue
-        is_waiting = task._fut_waiter is not None  # type: ignore[attr-defined]
-        if task is not current and not is_waiting and task not in queued:
-            continue  # its next step is queued out of our sight (uvloop): it is met at its next wake
+        waiter = task._fut_waiter  # type: ignore[attr-defined]
+        is_waiting = waiter is not None
+        if task is not current and task not in queued and (not is_waiting or _is_done(waiter)):
+            continue  # its next step is queued out of our sight (uvloop): it is met in that, or at its next wake
         entry = table.meet(task, time_ns, state, SEEN_LATE)
         table.read_name(entry, task)
         if task is current:
@@ -58,6 +59,13 @@ def note_running(
             recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, SUSPENDED | SEEN_LATE))
         if task in queued:  # also what it waited for may be done by now
             recorder.append((time_ns, state.id, TASK_READY, entry.id, 0, 0, CAUSE_UNKNOWN | SEEN_LATE))
+
+
+def _is_done(future: Any) -> bool:
+    kind = type(future)  # a user's own future-like object is not asked
+    if issubclass(kind, CFuture):
+        return bool(CFuture.done(future))
+    return issubclass(kind, PyFuture) and bool(PyFuture.done(future))
 
 
 def _wrap_queued(probe: LoopProbe, loop: Any, time_ns: int) -> set[Any]:

@@ -33,7 +33,7 @@ from asynctrace.recorder.reference import Cause
 PyTask: Any = _tasks._PyTask  # type: ignore[attr-defined]  # asyncio's own name for its Task in Python
 CTask: Any = _tasks.Task if _tasks.Task is not PyTask else PyTask
 PyFuture: Any = _futures._PyFuture  # type: ignore[attr-defined]
-_CFuture: Any = _futures.Future
+CFuture: Any = _futures.Future
 
 
 id_of = id  # `id` is also the word for ours
@@ -72,7 +72,7 @@ class TaskEntry:
         self.table = table
         # asyncio's own classes under the task: a user's subclass may override done() or get_name().
         self.task_type: Any = PyTask if issubclass(type(task), PyTask) else CTask
-        self.future_type: Any = PyFuture if self.task_type is PyTask else _CFuture
+        self.future_type: Any = PyFuture if self.task_type is PyTask else CFuture
         self.cause: Cause = (CAUSE_TASK, id, 0, 0)
         self.ref: _TaskRef
         self.has_name = False
@@ -199,7 +199,7 @@ class TaskTable:
         if job is not None:
             return job[0], 0
         kind = type(future)
-        if kind is _CFuture or kind is PyFuture:
+        if kind is CFuture or kind is PyFuture:
             return 0, 0
         return 0, self.recorder.text(kind.__name__)
 
@@ -230,4 +230,4 @@ def _note_collected(entry: TaskEntry) -> None:
         recorder.append((clock.now_ns(), recorder.local.state.id, TASK_COLLECTED, entry.id, 0, 0, 0))
 
 
-__all__ = ["CTask", "PyFuture", "PyTask", "TaskEntry", "TaskTable", "is_task_type"]
+__all__ = ["CFuture", "CTask", "PyFuture", "PyTask", "TaskEntry", "TaskTable", "is_task_type"]

@@ -397,7 +397,7 @@ def fork_in_the_middle(count: int, tmp_path: Path) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the program's own threads
-        recording = asynctrace.record(output=tmp_path / "out.pftrace", limit_bytes=1 << 20)
+        recording = asynctrace.record(output=tmp_path / "out.pftrace", limit_bytes=4 << 20)  # enough for all parts
         with recording, busy_threads(2):
             thread = threading.Thread(target=fork_often)
             thread.start()
@@ -466,5 +466,5 @@ def test_two_hundred_children_one_after_the_other_do_not_fill_the_disk() -> None
     trace, most = leave_many_children(200, 1_500)
 
     check(trace)
-    assert most < 10 << 20  # what comes between two looks is above the limit
+    assert most < 30 << 20  # of 80; what comes between two looks is above the limit
     assert len(trace.processes) < 15
