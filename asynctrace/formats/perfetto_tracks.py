@@ -1,7 +1,8 @@
 """The tracks of the Perfetto UI, and the slices open on each.
 
 An end on a track closes its innermost slice, whatever that is: so each track keeps its own stack, and closing one in
-the middle closes those above it and opens them again.
+the middle closes those above it and opens them again. What is nested deeper than the UI draws is not shown, nor is much
+depth on a track where slices overlap over and over, or a file could be a thousand times as large as its events.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
 
 TASK: Final = -1  # the key of a task's own slice on its track
 STATE: Final = -2  # and of its "waiting" or "ready" one
+
+_DEEPEST: Final = 500  # the trace processor drops what is deeper than 512
+_MOST_REOPENED: Final = 100_000
+_DEEPEST_OVERLAPPING: Final = 16
 
 _EVENT_TAG = b"\x5a"  # field 11 of a packet: its track event
 
@@ -32,7 +37,7 @@ class Track:
     A slice is (key, the event that opened it, when); keys are the ids of what a slice shows.
     """
 
-    __slots__ = ("begin", "end", "end_start", "slices", "uuid")
+    __slots__ = ("begin", "deepest", "end", "end_start", "reopened", "slices", "uuid")
 
     def __init__(self, uuid: int) -> None:
         self.uuid = uuid
@@ -40,9 +45,13 @@ class Track:
         self.end_start = layout.event_start(layout.END_SLICE, uuid)
         self.end = event_field(self.end_start)
         self.slices: list[tuple[int, bytes, int]] = []
+        self.deepest = _DEEPEST
+        self.reopened = 0
 
     def open(self, key: int, fields: bytes, once: bytes = b"", time_ns: int = 0) -> bytes:
         """Open a slice; `once` is not repeated when it is opened again (an arrow, a counter)."""
+        if len(self.slices) >= self.deepest and key != STATE:
+            return b""
         content = self.begin + fields
         self.slices.append((key, content, time_ns))
         return event_field(content + once)
@@ -58,6 +67,9 @@ class Track:
             if slices[index][0] == key:
                 del slices[index]
                 above = slices[index:]
+                self.reopened += len(above)
+                if self.reopened > _MOST_REOPENED:
+                    self.deepest = _DEEPEST_OVERLAPPING
                 return [*[self.end] * len(above), end, *[event_field(content) for _, content, _ in above]]
         return []
 

@@ -31,7 +31,7 @@ from asynctrace.analysis.wakes import wakes
 from asynctrace.cli.summary_text import summary_lines
 from asynctrace.errors import AsynctraceError, FormatError
 from asynctrace.events import Event, Part, Site, ThreadInfo
-from asynctrace.formats import is_our_trace, save_parts
+from asynctrace.formats import is_our_trace, load_parts, save_parts
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_writer import NUMBER_KINDS
 from asynctrace.formats.wire import zigzag
@@ -318,14 +318,21 @@ def test_a_bomb_of_gzip_is_refused_with_little_memory(tmp_path: Path, inside: st
     assert ran.stdout.startswith(f"{path} {why}"), ran.stderr
 
 
-@pytest.mark.parametrize("name", ["deep", "wide", "ring", "open calls", "suspended", "dropped", "thrown"])
-@pytest.mark.parametrize("count", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_thousands_of_nested_things_load(tmp_path: Path, name: str, count: int) -> None:
+NESTED = ("deep", "wide", "ring", "open calls", "suspended", "dropped", "thrown", "overlapping", "steps", "calls")
+
+
+@pytest.mark.parametrize("name", NESTED)
+@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_thousands_of_nested_things_load_and_are_saved(tmp_path: Path, name: str, count: int) -> None:
     path = tmp_path / "x.pftrace"
-    path.write_bytes(packets_until(saved(2), 17) + b"".join(event_packets(nested(name, count))))
+    stream = nested(name, count)
+    path.write_bytes(packets_until(saved(2), 17) + b"".join(event_packets(stream)))
     trace = asynctrace.load(path)
     times_make_sense(trace)
     summarize(trace)
+    trace.save(path)
+    assert path.stat().st_size < 1_000 * len(stream)
+    assert load_parts(path) == list(trace.parts)
 
 
 def event_packets(stream: Sequence[Event]) -> Iterator[bytes]:
@@ -358,6 +365,14 @@ def nested(name: str, count: int) -> list[Event]:
         suspended = [(0, 1, kinds.COROUTINE_SUSPENDED, id, 0, 4, 0) for id in reversed(ids)]
         again = [(1, 1, kinds.COROUTINE_RESUMED, last, 0, 0, kinds.THROWN)]
         return [*begin, *started, *suspended, *again, (1, 1, kinds.COROUTINE_SUSPENDED, last, 0, 4, 0), *end]
+    if name == "overlapping":  # coroutines that one task drives by hand, and that end in the order of their starts
+        return [*begin, *started, *((1, 1, kinds.COROUTINE_FINISHED, id, 0, 0, kinds.RETURNED) for id in ids), *end]
+    if name == "steps":
+        steps = [(1, 1, kinds.STEP_STARTED, id, 0, 0, 0) for id in ids]
+        return [*steps, *((1, 1, kinds.STEP_FINISHED, id, 0, 0, kinds.RETURNED) for id in ids)]
+    if name == "calls":
+        calls = [(1, 1, kinds.CALL_STARTED, id, 0, 3, kinds.CALL_FUNCTION) for id in ids]
+        return [*calls, *((1, 1, kinds.CALL_FINISHED, id, 0, 0, kinds.RETURNED) for id in ids)]
     if name == "wide":  # tasks that create each other, the last one the first
         return [(1, 1, kinds.TASK_CREATED, id, 10 + (id - 11) % count, 2, 0) for id in ids]
     if name == "ring":  # generators that take each other's values
@@ -373,7 +388,7 @@ def nested(name: str, count: int) -> list[Event]:
 
 
 @given(st.sampled_from(FILES), damages())
-@examples(4)
+@examples(3)
 def test_what_is_left_of_a_damaged_file_can_be_drawn(tmp_path: Path, number: int, operations: list[Damage]) -> None:
     path = tmp_path / "x.pftrace"
     path.write_bytes(damaged(saved(number), operations))

@@ -88,7 +88,7 @@ def test_the_newest_segments_stay_below_the_limit(tmp_path: Path) -> None:
 
 
 def test_a_service_writes_twenty_times_its_limit_and_stays_below_it(tmp_path: Path) -> None:
-    path, limit = tmp_path / "x.pftrace", 1 << 20
+    path, limit = tmp_path / "x.pftrace", 1 << 19
     part = example_part(60)
     names = replace(part, events=[])
     period_ns = part.end_ns - part.start_ns
@@ -247,11 +247,11 @@ def test_a_file_cut_anywhere_loads_up_to_the_cut(tmp_path: Path, is_dropped: boo
     expected = [*streamed.bases[0].events, *part.events[8:]] if is_dropped else part.events
     counts: list[int] = []
     refused: list[str] = []
-    for size in reversed(range(path.stat().st_size)):
+    for size in reversed(range(0, path.stat().st_size, 3 if is_dropped else 1)):
         os.truncate(path, size)
         try:
             parts, _, _, truncated, _ = read_parts(path)
-            if not parts or size % 16 == 0:
+            if not parts or size % 64 == 0:
                 load(path)
         except FormatError as error:
             refused.append(str(error))
