@@ -204,6 +204,28 @@ def test_a_coroutine_that_ends_in_anothers_step_ends_on_its_own_track(tmp_path: 
     assert (1, "worker", 21, None) in seen.on("worker")
 
 
+def test_what_is_nested_deeper_than_the_ui_draws_is_left_out(tmp_path: Path) -> None:
+    ids = range(1000, 1600)
+    seen = shown(
+        tmp_path,
+        (1, kinds.TASK_CREATED, A, 0, MAIN),
+        (2, kinds.STEP_STARTED, A, LOOP),
+        *((3, kinds.COROUTINE_STARTED, id, id - 1, WORKER) for id in ids),
+        *((4, kinds.COROUTINE_SUSPENDED, id, 0, 8) for id in reversed(ids)),
+        (5, kinds.STEP_FINISHED, A, 0, FUTURE),
+        (6, kinds.STEP_STARTED, A, LOOP),
+        *((7, kinds.COROUTINE_RESUMED, id) for id in ids),
+        *((8, kinds.COROUTINE_FINISHED, id, 0, 0, kinds.RETURNED) for id in reversed(ids)),
+        (9, kinds.STEP_FINISHED, A, 0, 0, kinds.RETURNED),
+    )
+
+    assert [slice for slice in seen.on("main") if slice[1] == "worker"] == [
+        (depth, "worker", 3, 8) for depth in range(1, 500)
+    ]
+    assert [slice[2:] for slice in seen.on("main") if slice[1].startswith("waiting")] == [(5, 6)]
+    assert seen.on("main")[0] == (0, "main (Task-1)", 1, 9)
+
+
 def test_threads_show_calls_jobs_blocking_idle_and_long_callbacks(tmp_path: Path) -> None:
     seen = shown(
         tmp_path,
