@@ -30,13 +30,16 @@ def note_running(
     current = asyncio.current_task(loop)
     tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
     queued = _wrap_queued(probe, loop, time_ns)
+    sees_queue = hasattr(loop, "_ready")
     for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
         if not is_task_type(type(task)):
             continue
         waiter = task._fut_waiter  # type: ignore[attr-defined]
         is_waiting = waiter is not None
-        if task is not current and task not in queued and (not is_waiting or _is_done(waiter)):
-            continue  # its next step is queued out of our sight (uvloop): it is met in that, or at its next wake
+        may_be_queued = not is_waiting or (not sees_queue and task is not probe.waking and _is_done(waiter))
+        if may_be_queued and task is not current and task not in queued:
+            table.expect(task)  # out of our sight (uvloop): it is met in its next step, or at its next wake
+            continue
         entry = table.meet(task, time_ns, state, SEEN_LATE)
         table.read_name(entry, task)
         if task is current:

@@ -93,6 +93,7 @@ class TaskTable:
         # Of eager steps whose roots are not seen: (task, end, thread, outcome, site) of what was seen of them.
         self.ends: list[tuple[TaskEntry, int, int, int, int]] = []
         self.loops: dict[int, object] = {}  # id -> weak reference, that tells when the loop is gone
+        self._expected: dict[int, weakref.ref[Any]] = {}  # by address
         self.get = self._entries.get  # by address
 
     def meet(self, task: Any, time_ns: int, state: ThreadState, flags: int = 0) -> TaskEntry:
@@ -100,6 +101,10 @@ class TaskTable:
         entry = self._entries.get(id(task))
         if entry is not None:
             return entry
+        if self._expected:
+            expected = self._expected.pop(id(task), None)
+            if expected is not None and expected() is task:
+                flags |= SEEN_LATE
         recorder = self.recorder
         entry = TaskEntry(recorder.new_id(), task, self)
         ref = _TaskRef(task, _collected)
@@ -111,6 +116,10 @@ class TaskTable:
         creator = cause[1] if cause is not None and cause[0] == CAUSE_TASK and not flags & SEEN_LATE else 0
         recorder.append((time_ns, state.id, TASK_CREATED, entry.id, creator, self._root_site(task), flags))
         return entry
+
+    def expect(self, task: Any) -> None:
+        """Remember that a task which is not met yet was there before the recording."""
+        self._expected[id(task)] = weakref.ref(task)
 
     def _root_site(self, task: Any) -> int:
         root = task.get_coro()

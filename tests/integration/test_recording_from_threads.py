@@ -132,7 +132,8 @@ def test_a_loop_that_waits_on_another_thread_is_met_when_the_program_wakes_it(ma
     tasks = {task.name: task for task in trace.tasks}
     other = tasks["other"]
     assert other.is_clipped and other.outcome == "returned"
-    assert [kind for kind in kinds(other) if not kind.startswith("ready")] == [
+    found = [kind for kind in kinds(other) if not kind.startswith("ready")]
+    assert found == [
         # What it waits for is told by code that is seen.
         "waiting event" if not (sees_coroutines and scope) else "waiting future",
         "running",
