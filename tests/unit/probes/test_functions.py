@@ -212,7 +212,9 @@ def test_a_recursion_that_is_dropped_gives_up_its_open_calls(record, recorder):
     assert found[-1] == ("go", "returned")
 
 
-def test_generated_methods_are_not_recorded(record):
+def test_generated_methods_are_not_recorded(record, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest"])  # under `python -c` a <string> is the user's
+
     @dataclasses.dataclass
     class Point:
         x: int
