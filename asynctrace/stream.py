@@ -152,11 +152,10 @@ class Stream:
             if not self.is_running:
                 return
             self.is_running = False
-            self.end_ns = clock.now_ns()
             guard = self.guard
             if not guard.has_failed:
                 guard.is_over, guard = True, Guard(_nothing)
-            for remove in (self.recorder.end, *self._removals()):
+            for remove in (self._note_end, self.recorder.end, *self._removals()):
                 for _ in range(2):  # once more where a signal got into it
                     try:
                         remove()
@@ -166,6 +165,9 @@ class Stream:
         failures.sort(key=is_ours, reverse=True)
         while failures:
             guard.check(failures.pop(0))  # raises what is not ours
+
+    def _note_end(self) -> None:
+        self.end_ns = clock.now_ns()
 
     def _removals(self) -> list[Callable[[], None]]:
         loops = [probe for ref in self._loops.valuerefs() if (probe := ref()) is not None]

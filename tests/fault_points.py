@@ -172,6 +172,7 @@ OUTERMOST = {
     "processes._before_fork": "callback of the interpreter",
     "processes._after_fork_in_child": "callback of the interpreter",
     "children.Child._replace_run.<locals>.run": "shim",
+    "children.Child._replace_exit.<locals>._exit": "shim",
     "children.Child.flush": "callback of the interpreter (atexit)",
     "children.Child._finish_with_multiprocessing": "callback of multiprocessing, after the fork: one call",
     "children.start_child": "called by what a spawned process unpickles",

@@ -79,6 +79,24 @@ loop.run_until_complete(leave())
         "",
         "",
     ),
+    "a loop that runs while modules are taken apart": (
+        """
+class Late:
+    def __init__(self):
+        async def work(sleep=asyncio.sleep):
+            await sleep(0)
+        self.loop, self.work, self.itself = asyncio.new_event_loop(), work, self
+    def __del__(self, write=os.write):
+        self.loop.run_until_complete(self.work())
+        self.loop.close()
+        write(1, b"late")
+late = Late()
+print(asyncio.run(main()))
+""",
+        0,
+        "2\nlate",
+        "",
+    ),
     "a child that was forked": (
         """
 pid = os.fork()
