@@ -167,7 +167,16 @@ def on_uvloop(recorded: Recorded) -> Any:
 
 def from_inside(recorded: Recorded) -> Any:
     """The recording begins in a loop that runs, and ends there."""
+    return _from_inside(recorded, asyncio.new_event_loop())
 
+
+def from_inside_on_uvloop(recorded: Recorded) -> Any:
+    import uvloop
+
+    return _from_inside(recorded, uvloop.new_event_loop())
+
+
+def _from_inside(recorded: Recorded, loop: asyncio.AbstractEventLoop) -> Any:
     async def inner() -> int:
         await asyncio.sleep(0.001)
         return 1
@@ -179,7 +188,6 @@ def from_inside(recorded: Recorded) -> Any:
         await asyncio.get_running_loop().create_future()
 
     async def main() -> list[Any]:
-        loop = asyncio.get_running_loop()
         waiting = asyncio.create_task(outer())
         await asyncio.sleep(0)
         queued = asyncio.create_task(outer())
@@ -195,7 +203,6 @@ def from_inside(recorded: Recorded) -> Any:
             gc.collect()
         return told
 
-    loop = asyncio.new_event_loop()
     loops.append(loop)
     loop.set_exception_handler(lambda *_: None)  # for the task that is collected
     try:
@@ -288,7 +295,7 @@ IN_PROCESS: tuple[Program, ...] = (
     with_an_import,
     on_our_loop,
     on_asyncio_in_debug_mode,
-    *([on_uvloop] if importlib.util.find_spec("uvloop") else []),
+    *([on_uvloop, from_inside_on_uvloop] if importlib.util.find_spec("uvloop") else []),
 )
 
 
