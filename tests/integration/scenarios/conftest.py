@@ -79,6 +79,8 @@ def run(loop_factory: LoopFactory) -> Run:
 
     def run(main: Any, *, debug: bool | None = None) -> Any:
         with asyncio.Runner(loop_factory=loop_factory, debug=debug) as runner:
+            if debug:
+                runner.get_loop().slow_callback_duration = 60  # what is slow on a busy machine is not to be logged
             return runner.run(main)
 
     return run

@@ -104,7 +104,8 @@ def test_long_callbacks_are_shown_and_time_in_others_steps_is_ready(run: Run) ->
     trace = both_ways(lambda: run(main()))
 
     callbacks = list(itertools.chain.from_iterable(loop.callbacks for loop in trace.loops))
-    assert [each.name.rsplit(".", 1)[-1] for each in callbacks] == ["callback"]
+    # On a busy machine another one can have been long as well.
+    assert [each.name.rsplit(".", 1)[-1] for each in callbacks].count("callback") == 1
     task = task_of(trace, "blocked")
     ready = [state for state in task.states if state.kind == "ready"][-1]
     assert ready.end_ns - ready.start_ns > 2_000_000

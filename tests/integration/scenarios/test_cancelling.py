@@ -331,9 +331,10 @@ def test_a_root_that_cancels_itself_and_returns_ends_cancelled_only_as_a_task(ru
 
 
 def test_a_cancel_is_caught_and_more_awaits_follow(run: Run) -> None:
-    async def stubborn() -> list[str]:
+    async def stubborn(is_about_to_sleep: asyncio.Event) -> list[str]:
         told = []
         for _ in range(3):
+            is_about_to_sleep.set()
             try:
                 await asyncio.sleep(5)
             except asyncio.CancelledError as error:
@@ -343,9 +344,11 @@ def test_a_cancel_is_caught_and_more_awaits_follow(run: Run) -> None:
         return told
 
     async def main() -> list[Any]:
-        task = asyncio.create_task(stubborn())
+        is_about_to_sleep = asyncio.Event()
+        task = asyncio.create_task(stubborn(is_about_to_sleep))
         for number in range(3):
-            await asyncio.sleep(0.005)
+            await is_about_to_sleep.wait()
+            is_about_to_sleep.clear()
             task.cancel(f"try {number}")
         told: list[Any] = await task
         return [*told, task.cancelling(), task.cancelled()]
@@ -357,9 +360,9 @@ def test_a_cancel_is_caught_and_more_awaits_follow(run: Run) -> None:
     assert task.outcome == "returned"
     assert wakers(task) == ["main", "timer"] * 3 + ["timer"]
     assert [wait[1:] for wait in waits(task)] == [
-        ("asyncio.sleep(5)", 4),
-        ("asyncio.sleep(0.001)", 7),
-    ] * 3 + [("asyncio.sleep(0.001)", 8)]
+        ("asyncio.sleep(5)", 5),
+        ("asyncio.sleep(0.001)", 8),
+    ] * 3 + [("asyncio.sleep(0.001)", 9)]
 
 
 def test_a_cancel_goes_through_a_chain_of_awaiting_tasks_from_the_innermost_out(run: Run) -> None:

@@ -78,8 +78,12 @@ def test_nested_gathers_end_from_the_inside(run: Run) -> None:
     async def branch(number: int) -> list[int]:
         return await asyncio.gather(leaf(number), leaf(number + 1))
 
+    async def last(branches: list[asyncio.Task[Any]]) -> None:
+        await asyncio.wait(branches)
+
     async def main() -> list[Any]:
-        return await asyncio.gather(branch(1), branch(5), asyncio.gather(leaf(3), leaf(30)))
+        branches = [asyncio.create_task(branch(1)), asyncio.create_task(branch(5))]
+        return await asyncio.gather(*branches, asyncio.gather(leaf(3), last(branches)))
 
     trace = both_ways(lambda: run(main()))
 
@@ -90,13 +94,13 @@ def test_nested_gathers_end_from_the_inside(run: Run) -> None:
     for task in trace.tasks:
         if task.label == "leaf":
             leaves[task.creator].append(task)
-    assert {label_of(creator): len(found) for creator, found in leaves.items()} == {"branch": 2, "main": 2}
+    assert {label_of(creator): len(found) for creator, found in leaves.items()} == {"branch": 2, "main": 1}
     for task in branches:
         assert kinds(task) == ["ready task", "running", "waiting gather", "ready task", "running"]
         assert task.states[3].cause.task is leaves[task][1]  # type: ignore[union-attr]
         assert task.creator is root
-    # The inner gather is a future: its last leaf ends the whole.
-    assert wakers(root) == ["leaf"] and root.states[-2].cause.task is leaves[root][1]  # type: ignore[union-attr]
+    # The inner gather is a future: the last task of it ends the whole.
+    assert wakers(root) == ["last"] and task_of(trace, "last").creator is root
 
 
 def test_a_gather_of_tasks_futures_and_coroutines_mixed(run: Run) -> None:
@@ -236,11 +240,14 @@ def test_groups_inside_groups_wait_for_their_own(run: Run) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(inner_child())
 
+    async def comes_after(task: asyncio.Task[None]) -> None:
+        await task
+
     async def main() -> None:
         async with asyncio.TaskGroup() as outer:
-            outer.create_task(outer_child())
+            task = outer.create_task(outer_child())
             async with asyncio.TaskGroup() as inner:
-                inner.create_task(asyncio.sleep(0.02), name="slept")
+                inner.create_task(comes_after(task))
 
     trace = both_ways(lambda: run(main()))
 
@@ -248,7 +255,7 @@ def test_groups_inside_groups_wait_for_their_own(run: Run) -> None:
     assert wakers(task_of(trace, "outer_child")) == ["inner_child"]
     assert label_of(task_of(trace, "inner_child").creator) == "outer_child"
     assert [wait[0] for wait in waits(task_of(trace, "main"))] == ["task"]  # the outer child is done by then
-    assert wakers(task_of(trace, "main")) == ["sleep"]
+    assert wakers(task_of(trace, "main")) == ["comes_after"]
 
 
 def test_a_group_whose_body_fails_cancels_its_children(run: Run) -> None:

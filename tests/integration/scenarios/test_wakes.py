@@ -154,19 +154,22 @@ def test_each_of_a_queue_s_items_is_handed_on_by_its_producer(run: Run) -> None:
         await asyncio.sleep(0.001)
         queue.put_nowait(1)
 
-    async def second(queue: asyncio.Queue[int]) -> None:
-        await asyncio.sleep(0.02)
+    async def second(queue: asyncio.Queue[int], is_taken: asyncio.Event) -> None:
+        await is_taken.wait()
         await queue.put(2)
 
-    async def consumer(queue: asyncio.Queue[int]) -> list[int]:
-        return [await queue.get(), await queue.get()]
+    async def consumer(queue: asyncio.Queue[int], is_taken: asyncio.Event) -> list[int]:
+        one = await queue.get()
+        is_taken.set()
+        return [one, await queue.get()]
 
     async def main() -> list[int]:
         queue: asyncio.Queue[int] = asyncio.Queue()
+        is_taken = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(consumer(queue))
+            task = group.create_task(consumer(queue, is_taken))
             group.create_task(first(queue))
-            group.create_task(second(queue))
+            group.create_task(second(queue, is_taken))
         return task.result()
 
     trace = both_ways(lambda: run(main()))
