@@ -458,8 +458,11 @@ def _interrupted_in_call_soon(points: FaultPoints) -> list[Any]:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine")
-@pytest.mark.parametrize("error", [ProgramError, KeyboardInterrupt])
-@pytest.mark.parametrize("module", CLOCKED)
+@pytest.mark.parametrize(
+    ("module", "error"),
+    # A KeyboardInterrupt ends the loop's turn, another exception of a callback goes to the loop's handler.
+    [*((module, KeyboardInterrupt) for module in CLOCKED), ("loop", ProgramError), ("runs", ProgramError)],
+)
 def test_an_exception_of_the_program_in_a_hook_reaches_the_program(module: str, error: Any, bench: Bench) -> None:
     points = FaultPoints(__file__)
     bench.points.is_suspended = True
