@@ -60,7 +60,7 @@ def test_run_coroutine_threadsafe_several_loops_and_a_second_run_are_seen(run: R
         thread = threading.Thread(target=lambda: run(serve(loops, ready, stop)))
         thread.start()
         ready.wait()
-        result = asyncio.run_coroutine_threadsafe(asked(), loops[0]).result(5)
+        result = asyncio.run_coroutine_threadsafe(asked(), loops[0]).result(60)
         loops[0].call_soon_threadsafe(stop[0].set)
         thread.join()
         run(second())
@@ -115,7 +115,7 @@ def test_a_job_that_is_cancelled_before_it_runs_is_no_call(run: Run) -> None:
 
     def holds() -> None:
         started.set()
-        release.wait(5)
+        release.wait(60)
 
     async def waits_for_job(pool: Any) -> None:
         await asyncio.get_running_loop().run_in_executor(pool, ran.append, "never")
@@ -127,7 +127,7 @@ def test_a_job_that_is_cancelled_before_it_runs_is_no_call(run: Run) -> None:
         loop = asyncio.get_running_loop()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             first = loop.run_in_executor(pool, holds)
-            started.wait(5)
+            started.wait(60)
             task = asyncio.create_task(waits_for_job(pool))
             await asyncio.sleep(0)
             task.cancel()
@@ -205,7 +205,7 @@ def test_loops_that_wake_each_other_name_the_other_s_thread(loop_factory: LoopFa
 
         thread = threading.Thread(target=serves, name="server")
         thread.start()
-        started.wait(5)
+        started.wait(60)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             results.append(runner.run(asks(found[0])))
         found[0].call_soon_threadsafe(found[1].set)
@@ -231,7 +231,7 @@ def test_an_answer_from_another_thread_s_coroutine_has_that_thread_as_creator_s_
         loop = asyncio.get_running_loop()
 
         def asks(number: int) -> int:
-            return asyncio.run_coroutine_threadsafe(asked(number), loop).result(5)
+            return asyncio.run_coroutine_threadsafe(asked(number), loop).result(60)
 
         return list(await asyncio.gather(asyncio.to_thread(asks, 1), asyncio.to_thread(asks, 2)))
 
@@ -260,13 +260,13 @@ def test_a_run_coroutine_threadsafe_that_is_cancelled_or_fails_says_the_same(run
         def asks() -> list[Any]:
             begun.clear()
             slow = asyncio.run_coroutine_threadsafe(forever(), loop)
-            begun.wait(5)
+            begun.wait(60)
             try:
                 slow.result(0.001)
             except TimeoutError:
                 slow.cancel()
             failing = asyncio.run_coroutine_threadsafe(fails(), loop)
-            return [slow.cancelled(), repr(failing.exception(5))]
+            return [slow.cancelled(), repr(failing.exception(60))]
 
         found = await asyncio.to_thread(asks)
         await asyncio.sleep(0.001)
