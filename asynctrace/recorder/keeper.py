@@ -140,7 +140,7 @@ class Keeper:
                 recorder.drop_oldest()
                 self._go_on_with_a_job()
                 yield
-                # What came meanwhile has to be settled, and bounded; and the next turn does not wait between its pieces.
+                # What came meanwhile has to be settled and bounded; the next turn does not wait between its pieces.
                 if clock.now_ns() - begin_ns > 2 * self._interval_s * 1e9:
                     self._is_behind = True
                     break

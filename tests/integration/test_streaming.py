@@ -178,7 +178,7 @@ def test_a_full_disk_ends_the_writing_with_one_warning_and_the_program_goes_on(t
 
 
 def test_a_file_that_cannot_be_opened_is_told_before_the_program_runs(tmp_path: Path) -> None:
-    with pytest.raises(asynctrace.UsageError, match="the folder .*nowhere does not exist"):
+    with pytest.raises(asynctrace.UsageError, match=r"the folder .*nowhere does not exist"):
         asynctrace.record(output=tmp_path / "nowhere" / "out.pftrace").start()
     assert stream.current is None
 
