@@ -7,11 +7,12 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from errno import EACCES
 from pathlib import Path
 
 import pytest
 
-from asynctrace.cli import main
+from asynctrace.cli import main, view
 from asynctrace.formats import load_parts, save_parts
 from asynctrace.formats.perfetto_layout import FORMAT_MAJOR, HEADER, MAGIC
 from asynctrace.formats.perfetto_tables import record
@@ -113,6 +114,73 @@ def test_what_is_left_of_a_cut_file_is_summed_up_with_a_note(folder: Path, capsy
     assert notes > 10
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
+# Perfetto may show what is too short or too new for us.
+@pytest.mark.parametrize("name", [name for name in UNREADABLE if name not in ("header", "half a header", "newer")])
+def test_view_serves_no_file_that_holds_no_trace(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    prepare(name)
+    served: list[Path] = []
+    monkeypatch.setattr(view, "TraceServer", lambda path, port: served.append(path))
+
+    assert main(["view", "--no-browser", "x.pftrace"]) == 1
+    said = capsys.readouterr()
+    sentence = (
+        UNREADABLE["missing"]
+        if name == "missing"
+        else "is not a recording that asynctrace wrote: make one with asynctrace run"
+    )
+    assert (said.out, said.err) == ("", f"asynctrace: x.pftrace {sentence}\n")
+    assert served == []
+
+
+@pytest.mark.parametrize("command", ["summary", "gantt", "compare"])
+def test_file_that_is_closed_to_us_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    def closed(path: Path) -> bytes:
+        raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", closed)  # root may read anything
+
+    assert main([command, "good.pftrace", *([] if command == "summary" else ["-o", "x.png"])]) == 1
+    assert capsys.readouterr().err.endswith("asynctrace: good.pftrace cannot be read: Permission denied\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["run", "x.py"], ["gantt", "good.pftrace", "-o", "trace.png"], ["compare", "good.pftrace"]]
+)
+def test_folder_that_is_closed_to_us_is_told_before_any_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    Path("x.py").write_text("raise SystemExit(99)", encoding="utf-8")
+    monkeypatch.setattr(os, "access", lambda *args: False)
+
+    assert main(words) == 2
+    assert re.fullmatch(
+        r"asynctrace: \S+ cannot be written: check the permissions, or name another output with -o\n",
+        capsys.readouterr().err,
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["summary", "good.pftrace"], ["compare", "good.pftrace", "--json"], ["compare", "good.pftrace"]]
+)
+def test_without_rich_a_terminal_gets_plain_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(words) == 0
+    plain = capsys.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+
+    assert main(words) == 0
+    assert capsys.readouterr().out == plain
+
+
 # The words after `run`, the exit code, stderr.
 RUNS = {
     "no arguments": ([], "", 2, "asynctrace: nothing to run: asynctrace run SCRIPT, or asynctrace run -m MODULE\n"),
@@ -126,6 +194,19 @@ RUNS = {
     "exits with a text": (["x.py"], "import sys; sys.exit('so long')", 1, "so long\n"),
     "leaves at once": (["x.py"], "import os; os._exit(5)", 5, ""),
     "is killed": (["x.py"], "import os; os.kill(os.getpid(), 9)", -9, ""),
+    "no such module": (
+        ["-m", "no_such"],
+        "",
+        2,
+        "asynctrace: cannot run no_such: No module named no_such\n",
+    ),
+    "a package": (
+        ["-m", "json"],
+        "",
+        2,
+        "asynctrace: cannot run json: No module named json.__main__; "
+        "'json' is a package and cannot be directly executed\n",
+    ),
     "into a device": (
         ["-o", "endless.pftrace", "x.py"],
         "print(1)",
@@ -161,6 +242,28 @@ def test_run_ends_as_the_program_does_or_says_why_not(tmp_path: Path, case: str)
 
     assert (done.returncode, done.stdout, done.stderr) == (code, "", errors)
     assert Path("/dev/zero").is_char_device()
+
+
+@pytest.mark.parametrize("text", ["def f(:\n    pass\n", "import no_such\n", "1 / 0\n", "", "\ufeffx = 1\n"])
+def test_what_python_says_of_a_program_is_all_that_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.py").write_text(text, encoding="utf-8")
+    ran = [
+        subprocess.run(
+            [sys.executable, *words, "x.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        for words in ([], ["-m", "asynctrace", "run", "-q"])
+    ]
+
+    assert [(done.returncode, done.stdout, done.stderr) for done in ran[1:]] == [
+        (done.returncode, done.stdout, done.stderr) for done in ran[:1]
+    ]
 
 
 def test_full_disk_is_told_in_one_sentence_and_leaves_the_earlier_trace(folder: Path) -> None:
