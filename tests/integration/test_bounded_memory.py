@@ -131,16 +131,21 @@ def test_names_texts_threads_and_code_are_forgotten_with_the_events_that_name_th
 def test_the_last_seconds_of_a_program_that_runs_on() -> None:
     traces: list[Trace] = []
 
-    async def naps(name: str) -> None:
-        for _ in range(20):
+    async def naps(is_over: asyncio.Event) -> None:
+        while not is_over.is_set():
             await asyncio.sleep(0.005)
 
     async def main() -> None:
         forever = asyncio.create_task(asyncio.Event().wait(), name="forever")
-        await asyncio.create_task(naps("old"), name="old")
-        late = asyncio.create_task(naps("late"), name="late")
+        is_over = asyncio.Event()
+        asyncio.get_running_loop().call_soon(is_over.set)
+        await asyncio.create_task(naps(is_over), name="old")
+        is_over.clear()
+        late = asyncio.create_task(naps(is_over), name="late")
+        await asyncio.sleep(0)  # it begins
         await asyncio.sleep(0.05)
         traces.append(recording.snapshot(last_s=0.03))
+        is_over.set()
         await late
         forever.cancel()
 

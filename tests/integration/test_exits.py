@@ -42,7 +42,7 @@ print("end")
     ),
     "a thread runs on": (
         """
-threading.Thread(target=lambda: (time.sleep(0.05), print(asyncio.run(main())))).start()
+threading.Thread(target=lambda: (threading.main_thread().join(), print(asyncio.run(main())))).start()
 print("end")
 """,
         0,
@@ -114,7 +114,7 @@ print(asyncio.run(main()))
         """
 pid = os.fork()
 if not pid:
-    threading.Thread(target=lambda: (time.sleep(0.05), asyncio.run(main()))).start()
+    threading.Thread(target=lambda: (threading.main_thread().join(), asyncio.run(main()))).start()
     sys.exit(0)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """,

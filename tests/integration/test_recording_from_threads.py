@@ -41,7 +41,7 @@ class LoopThread:
         self.loop: Any = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert self._is_there.wait(10)
+        assert self._is_there.wait(60)
 
     def _run(self) -> None:
         try:
@@ -52,11 +52,18 @@ class LoopThread:
         except BaseException as error:
             self.result = error
 
+    def wait_until_idle(self, waiter: Waiter) -> None:
+        """Wait until the loop has nothing to do but to wait for what may wake it."""
+        assert waiter.is_waiting.wait(60)
+        innermost = "run" if type(self.loop).__module__ == "uvloop" else "select"  # no Python code runs in uvloop then
+        while sys._current_frames()[self._thread.ident].f_code.co_name != innermost:
+            time.sleep(0.001)
+
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         self.loop.call_soon_threadsafe(function, *args)
 
     def join(self) -> Any:
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         if isinstance(self.result, BaseException):
             raise self.result
@@ -119,7 +126,7 @@ def ours_on(loop: Any) -> list[str]:
 def test_a_loop_that_waits_on_another_thread_is_met_when_the_program_wakes_it(make_loop: Any, scope: Any) -> None:
     waiter = Waiter()
     thread = LoopThread(waiter.main, make_loop)
-    assert waiter.is_waiting.wait(10)
+    thread.wait_until_idle(waiter)
 
     with asynctrace.record(include=scope) as recording:
         before = recording.snapshot()
@@ -153,9 +160,7 @@ def test_an_idle_loop_is_not_woken_by_a_recording() -> None:
 
     waiter = Waiter()
     thread = LoopThread(waiter.main, lambda: asyncio.SelectorEventLoop(Selector()))
-    assert waiter.is_waiting.wait(10)
-    while thread.loop._ready or sys._current_frames()[thread.loop._thread_id].f_code.co_name != "select":
-        time.sleep(0.001)
+    thread.wait_until_idle(waiter)
     before = Selector.calls
 
     for _ in range(3):
@@ -179,11 +184,11 @@ def test_a_loop_that_is_blocked_is_met_when_it_goes_on(make_loop: Any) -> None:
     async def main() -> list[int]:
         children = [asyncio.create_task(child()) for _ in range(3)]
         is_blocked.set()
-        may_go_on.wait(10)
+        may_go_on.wait(60)
         return await asyncio.gather(*children)
 
     thread = LoopThread(main, make_loop)
-    assert is_blocked.wait(10)
+    assert is_blocked.wait(60)
     with asynctrace.record() as recording:
         may_go_on.set()
         assert thread.join() == [1, 1, 1]
@@ -203,7 +208,7 @@ def test_loops_are_met_without_a_free_tool_id() -> None:
     try:
         waiter = Waiter()
         thread = LoopThread(waiter.main)
-        assert waiter.is_waiting.wait(10)
+        thread.wait_until_idle(waiter)
         with asynctrace.record() as recording:
             thread.call(waiter.event.set)
             assert thread.join() == "woken"

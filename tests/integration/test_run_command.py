@@ -259,7 +259,7 @@ def test_console_script_uvicorn_serves_and_is_recorded(tmp_path: Path, number: s
             assert address, "uvicorn ended early"
         url = address[address.index("http://") :].split()[0]
         for _ in range(3):
-            assert urllib.request.urlopen(url, timeout=10).read() == b"hello"
+            assert urllib.request.urlopen(url, timeout=60).read() == b"hello"
         time.sleep(0.05)
         process.send_signal(number)
         process.communicate(timeout=30)

@@ -92,7 +92,7 @@ def test_what_is_written_while_the_program_runs_loads_as_the_recordings_own_trac
     path = tmp_path / "out.pftrace"
     with asynctrace.record(output=path) as recording:
         asyncio.run(main())
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while path.stat().st_size < 10_000:  # of some 40,000: the events come while the recording runs
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -301,7 +301,7 @@ def test_a_signal_has_a_snapshot_saved_while_the_program_runs_on(tmp_path: Path)
         process.send_signal(signal.SIGUSR2)
         assert process.stdout.readline() == b"mine\n"  # the program's own handler is called as before
         path = tmp_path / f"out-{process.pid}-{number}.pftrace"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not path.exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
@@ -349,7 +349,7 @@ def test_a_step_that_holds_its_loop_has_a_snapshot_saved_that_says_where(tmp_pat
     trace = asynctrace.load(path)
     check(trace)
     [mark] = trace.marks
-    assert mark.text.startswith("the loop has been held for 0.") and " at script.py:" in mark.text
+    assert mark.text.startswith("the loop has been held for ") and " at script.py:" in mark.text
     assert mark.text.endswith(" (grind)")
     [holds] = [task for task in trace.tasks if task.label == "holds"]
     assert holds.states[-1].kind == "running" and holds.states[-1].end_ns - holds.states[-1].start_ns >= 250_000_000
