@@ -81,7 +81,7 @@ class LoopProbe:
         self.wrap_job: Callable[..., tuple[Any, int]] | None = None
         self.is_permanent = False  # a loop that we made keeps its shims
         self._is_on = False
-        self.waking: Any = None  # the task whose wake has the loop met
+        self.waking: Any = None  # the task, or the other callback, whose being queued has the loop met
         self._meet: Callable[[asyncio.AbstractEventLoop], None] | None = None  # see `await_thread`
         self._is_uvloop = any(kind.__module__ == "uvloop.loop" for kind in type(loop).__mro__)
         self._shims: dict[str, tuple[Any, Any]] = {}  # name -> (ours, what the loop had there as its own, or None)
@@ -196,7 +196,8 @@ class LoopProbe:
             recorder = self.recorder
             if recorder is None and self._meet is not None:
                 try:
-                    self.waking = stepped_task(callback)
+                    task = stepped_task(callback)
+                    self.waking = callback if task is None else task
                     recorder = self._met()
                     self.waking = None
                 except BaseException:  # a signal's: what is to be woken must not be lost in it

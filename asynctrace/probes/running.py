@@ -36,9 +36,14 @@ def note_running(
             continue
         waiter = task._fut_waiter  # type: ignore[attr-defined]
         is_waiting = waiter is not None
-        may_be_queued = not is_waiting or (not sees_queue and task is not probe.waking and _is_done(waiter))
+        # What else waits for that which is done now is queued right after the callback that has the loop met.
+        may_be_queued = not is_waiting or (
+            task is not probe.waking and (probe.waking is None or not sees_queue) and _is_done(waiter)
+        )
         if may_be_queued and task is not current and task not in queued:
-            table.expect(task)  # out of our sight (uvloop): it is met in its next step, or at its next wake
+            # Out of our sight (uvloop), or taken out of the queue just now (a signal's handler starts us): it is met in
+            # its next step, or at its next wake.
+            table.expect(task)
             continue
         entry = table.meet(task, time_ns, state, SEEN_LATE)
         table.read_name(entry, task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import itertools
 import logging
@@ -487,3 +488,40 @@ def test_a_signals_handler_may_start_and_stop_at_any_instruction() -> None:
     assert result == 1 and told == []
     for recording in recordings:
         check(recording.trace)
+
+
+def test_a_signals_handler_may_start_between_a_step_s_turn_and_the_step() -> None:
+    recording = asynctrace.record()
+
+    class Ready(collections.deque[Any]):
+        """The loop's queue, and a signal that comes when the awaited is done and its handle has left the queue."""
+
+        awaited: Any = None
+
+        def popleft(self) -> Any:
+            handle = super().popleft()
+            if self.awaited is not None and self.awaited.done() and getattr(handle._callback, "__self__", None) is task:
+                self.awaited = None
+                recording.start()
+            return handle
+
+    async def child() -> int:
+        return await asyncio.sleep(0, 1)
+
+    async def main() -> int:
+        ready.awaited = asyncio.gather(child(), child())
+        return sum(await ready.awaited) + await child()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        loop: Any = runner.get_loop()
+        ready = loop._ready = Ready(loop._ready)
+        task = loop.create_task(main())
+        assert loop.run_until_complete(task) == 3
+        recording.stop()
+
+    trace = recording.trace
+    check(trace)
+    found = task_of(trace, "main")
+    assert found.is_clipped and found.outcome == "returned"
+    if sees_coroutines:
+        assert [each.task for each in trace.coroutines] == [found] * 3  # main, child and its sleep
