@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -254,14 +255,14 @@ asyncio.run(programs.yield_often(10**9))
     )
     assert process.stdout is not None
     process.stdout.readline()
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while time.monotonic() < deadline_s:
         files = list(tmp_path.glob("*.pftrace")) + list(tmp_path.glob(".*.new"))
         if any(file.stat().st_size > 10_000 for file in files):
             break
         time.sleep(0.01)
     process.kill()
-    said, complained = process.communicate(timeout=30)  # the child has written its last word by then
+    said, complained = process.communicate(timeout=60)  # the child has written its last word by then
 
     assert (said, complained) == (b"3\n", b"")
     check(asynctrace.load(tmp_path / "out.pftrace"))
@@ -270,15 +271,21 @@ asyncio.run(programs.yield_often(10**9))
 # The keeper, and what a fork takes along.
 
 
-def threads_of_system() -> int:
-    return len(os.listdir("/proc/self/task"))
+def threads_of_system() -> set[str]:
+    return set(os.listdir("/proc/self/task"))
+
+
+def is_a_keeper_there() -> bool:
+    """Tell whether a keeper runs Python code: the one of the test before may be about to end."""
+    stacks = (traceback.walk_stack(frame) for frame in sys._current_frames().values())
+    return any(frame.f_code is Keeper._run.__code__ for stack in stacks for frame, _ in stack)
 
 
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs /proc")
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.005)
@@ -293,16 +300,17 @@ def test_the_recordings_own_thread_is_seen_by_none_of_threadings_functions() -> 
             threading.current_thread(),
         )
 
-    before, count = view(), threads_of_system()
+    wait_until(lambda: not is_a_keeper_there())
+    before, earlier = view(), threads_of_system()
     others = len(sys._current_frames()) - threading.active_count()  # of those who run the tests
     with asynctrace.record(limit_bytes=1 << 20):
         programs.run_many_steps(20_000)
-        wait_until(lambda: threads_of_system() == count + 1)
+        wait_until(lambda: len(threads_of_system() - earlier) == 1)
         programs.run_loop()
 
         assert view() == before
         assert len(sys._current_frames()) == threading.active_count() + others + 1  # the only place where it shows
-    wait_until(lambda: threads_of_system() == count)  # for the system it is there a moment longer
+    wait_until(lambda: threads_of_system() <= earlier)  # for the system it is there a moment longer
     assert len(sys._current_frames()) == threading.active_count() + others
 
 
@@ -310,19 +318,19 @@ def test_the_recordings_own_thread_is_seen_by_none_of_threadings_functions() -> 
 def test_after_a_fork_memory_is_bounded_again_and_a_child_has_a_thread_only_if_it_does_something() -> None:
     def idle_child() -> None:
         time.sleep(0.15)
-        assert threads_of_system() == 1
+        assert len(threads_of_system()) == 1
 
     def busy_child() -> None:
-        assert threads_of_system() == 1
+        assert len(threads_of_system()) == 1
         programs.run_loop()
-        wait_until(lambda: threads_of_system() == 2)
+        wait_until(lambda: len(threads_of_system()) == 2)
         assert exit_code(forked(idle_child)) == 0
 
-    count = threads_of_system()
+    earlier = threads_of_system()
     with asynctrace.record(limit_bytes=1 << 20) as recording:
         history = stream.current.recorder.history  # type: ignore[union-attr]
         programs.run_many_steps(20_000)
-        wait_until(lambda: threads_of_system() == count + 1)
+        wait_until(lambda: len(threads_of_system() - earlier) == 1)
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)
             codes = [exit_code(forked(child)) for child in (idle_child, busy_child)]
@@ -330,7 +338,7 @@ def test_after_a_fork_memory_is_bounded_again_and_a_child_has_a_thread_only_if_i
         for _ in range(3):
             programs.run_many_steps(20_000)
             wait_until(lambda: not history.is_over_limit())
-        assert threads_of_system() == count + 1
+        assert len(threads_of_system() - earlier) == 1
         wait_until(lambda: history.first > 0)
         assert history.end - history.first < (1 << 20) / 56
 
@@ -386,7 +394,7 @@ def fork_in_the_middle(count: int, tmp_path: Path) -> None:
     def fork_often() -> None:
         for _ in range(count):
             pid = forked(programs.run_loop)
-            deadline_s = time.monotonic() + 20
+            deadline_s = time.monotonic() + 60
             while True:
                 found, status = os.waitpid(pid, os.WNOHANG)
                 if found:
