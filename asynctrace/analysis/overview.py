@@ -28,7 +28,6 @@ class Overview:
     busy: tuple[float, ...]
     longest_block: Holding | None
     notes: tuple[str, ...]
-    dropped: int = 0  # of those lost: told by a note
 
 
 def overview(trace: Trace) -> Overview:
@@ -46,5 +45,4 @@ def overview(trace: Trace) -> Overview:
         busy=tuple(busy_shares(trace).values()),
         longest_block=blocks[0] if blocks else None,
         notes=trace.notes,
-        dropped=trace.dropped,
     )

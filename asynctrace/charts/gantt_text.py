@@ -56,7 +56,7 @@ def headline(trace: Trace, threads: int) -> str:
 
 def footer_lines(trace: Trace, notes: tuple[str, ...], width: int) -> list[str]:
     """Return the footer: the source, our version, what was lost, and what a reader must know."""
-    lines = [f"{source_name(trace)} · asynctrace {__version__} · lost {trace.lost - trace.dropped:,}"]
+    lines = [f"{source_name(trace)} · asynctrace {__version__} · lost {trace.lost:,}"]
     said = [*trace.notes, *notes]
     for note in said[:_MOST_NOTES]:
         lines += wrap(note, width, max_lines=2, placeholder=" …")

@@ -47,7 +47,7 @@ def header_lines(figures: Overview, shown_as: str | None = None) -> list[str]:
     counted = _number(figures.tasks, "task") if figures.tasks or not figures.calls else _number(figures.calls, "call")
     rest = (
         f"   {seconds(figures.duration_ns)} s   {counted}"
-        f"   in progress: peak {figures.peak}, mean {figures.mean:.1f}   lost {figures.lost - figures.dropped:,}"
+        f"   in progress: peak {figures.peak}, mean {figures.mean:.1f}   lost {figures.lost:,}"
     )
     lines = [f"{fitted(source, max(_SHORTEST_NAME, WIDTH - len(rest)))}{rest}"]
     if figures.busy:

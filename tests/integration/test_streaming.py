@@ -272,12 +272,14 @@ def test_a_failing_hook_leaves_a_whole_file(tmp_path: Path, caplog: pytest.LogCa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--limit-disk", "1M"), ("--limit", "1M", "--limit-disk", "1M")])
+@pytest.mark.parametrize(
+    ("times", "options"), [(50, ()), (20, ("--limit-disk", "1M")), (20, ("--limit", "1M", "--limit-disk", "1M"))]
+)
 def test_killed_at_fifty_random_moments_it_leaves_a_right_trace_each_time(
-    tmp_path: Path, options: tuple[str, ...]
+    tmp_path: Path, times: int, options: tuple[str, ...]
 ) -> None:
     moments = random.Random(len(options))
-    for number in range(50):
+    for number in range(times):
         process = start(tmp_path, *options)
         time.sleep(moments.random() * (4 if number % 5 == 0 else 0.6))
         alive_ns = kill(process)

@@ -1,4 +1,4 @@
-"""A recording that kept its newest events only says so once, in every view."""
+"""A recording that kept its newest events only says so in every view."""
 
 from __future__ import annotations
 
@@ -38,17 +38,16 @@ def test_what_was_dropped_is_lost_and_has_a_note(trace: Trace) -> None:
     assert trace.summary()["lost"] == 3_120_004
 
 
-def test_the_summary_says_it_once(trace: Trace) -> None:
+def test_the_summary_says_it(trace: Trace) -> None:
     text = "\n".join(header_lines(overview(trace)))
-    assert text.count("3,120,004") == 1
-    assert f"note: {_NOTE}" in text
-    assert "lost 0" in text
+    assert "lost 3,120,004\n" in text
+    assert text.count(f"note: {_NOTE}") == 1
 
 
-def test_a_gantt_chart_says_it_once(trace: Trace) -> None:
-    text = "\n".join(footer_lines(trace, (), 150))
-    assert text.count("3,120,004") == 1
-    assert _NOTE in text
+def test_a_gantt_chart_says_it(trace: Trace) -> None:
+    first, *more = footer_lines(trace, (), 150)
+    assert first.endswith("lost 3,120,004")
+    assert more == [_NOTE]
 
 
 def test_a_comparison_says_it_once_a_version(trace: Trace) -> None:
@@ -72,7 +71,7 @@ def test_events_lost_otherwise_are_lost_as_well(trace: Trace) -> None:
     more = replace(part, events=[*part.events, (time_ns, 1, LOST, 0, 5, 0, 0)])
     lossy = build_trace([more])
     assert (lossy.lost, lossy.dropped) == (3_120_009, 3_120_004)
-    assert "lost 5" in "\n".join(header_lines(overview(lossy)))
+    assert "lost 3,120,009" in "\n".join(header_lines(overview(lossy)))
     assert measured("one", lossy).notes == ("lost 5 events", _NOTE)
 
 
