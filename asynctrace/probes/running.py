@@ -28,8 +28,10 @@ def note_running(
     assert recorder is not None and table is not None
     state = recorder.local.state
     current = asyncio.current_task(loop)
-    tasks = sorted(asyncio.all_tasks(loop), key=lambda task: (len(task.get_name()), task.get_name()))
     queued = _wrap_queued(probe, loop, time_ns)
+    # A task is queued before asyncio knows it: a signal's handler may start us between the two.
+    alive = asyncio.all_tasks(loop) | queued
+    tasks = sorted(alive, key=lambda task: (len(task.get_name()), task.get_name()))
     sees_queue = hasattr(loop, "_ready")
     for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
         if not is_task_type(type(task)):

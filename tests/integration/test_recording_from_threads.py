@@ -525,3 +525,35 @@ def test_a_signals_handler_may_start_between_a_step_s_turn_and_the_step() -> Non
     assert found.is_clipped and found.outcome == "returned"
     if sees_coroutines:
         assert [each.task for each in trace.coroutines] == [found] * 3  # main, child and its sleep
+
+
+def test_a_signals_handler_may_start_before_asyncio_knows_a_task_that_is_queued() -> None:
+    recording = asynctrace.record()
+
+    class Loop(asyncio.SelectorEventLoop):
+        """The signal comes when the first step of a new task has been queued, before the task is registered."""
+
+        is_armed = False
+
+        def call_soon(self, *args: Any, **keywords: Any) -> Any:
+            handle = super().call_soon(*args, **keywords)
+            if self.is_armed:
+                self.is_armed = False
+                recording.start()
+            return handle
+
+    async def child() -> int:
+        return await asyncio.sleep(0, 1)
+
+    async def main() -> int:
+        loop: Any = asyncio.get_running_loop()
+        loop.is_armed = True
+        return await loop.create_task(child(), name="new")
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        assert runner.run(main()) == 1
+        recording.stop()
+
+    check(recording.trace)
+    [new] = [task for task in recording.trace.tasks if task.name == "new"]
+    assert [kind.split()[0] for kind in kinds(new)] == ["ready", "running", "ready", "running"]
