@@ -65,7 +65,7 @@ def draw_page(trace: Trace, rows: Sequence[Row], coroutines: bool) -> Figure:
     for each in (strip, ax):
         _frame(each, trace)
     format_time_axis(strip, _span_s(trace), since=None)
-    format_time_axis(ax, _span_s(trace))
+    format_time_axis(ax, _span_s(trace), since=_beginning(trace))
     ax.set_ylim(places.height, 0)
     ax.set_yticks([])
     draw_strip(strip, trace, "task" if any(not task.is_internal for task in trace.tasks) else "thread")
@@ -122,7 +122,7 @@ def draw_into(ax: Axes, trace: Trace, rows: Sequence[Row], coroutines: bool) -> 
     title = headline(trace, sum(row.kind == "thread" for row in rows))
     ax.set_title(drawable(title), family=FONT, size=MEDIUM, loc="left", color=TEXT, parse_math=False)
     _frame(ax, trace)
-    format_time_axis(ax, _span_s(trace))
+    format_time_axis(ax, _span_s(trace), since=_beginning(trace))
     if figure.get_layout_engine() is not None:
         # What fits into a bar depends on the width that the engine leaves.
         figure.draw_without_rendering()
@@ -144,6 +144,10 @@ def _places(trace: Trace, rows: Sequence[Row], slices: dict[Task, list[Slice]]) 
         heights.append(1.0 + levels * SLICE_STEP + (0.1 if levels else 0.0))
     tops = [0.0, *accumulate(heights)]
     return RowPlaces(trace.start_ns, [top + 0.5 for top in tops[:-1]], tops[-1])
+
+
+def _beginning(trace: Trace) -> str:
+    return "the start of what is kept" if trace.dropped else "the start of the recording"
 
 
 def _frame(ax: Axes, trace: Trace) -> None:

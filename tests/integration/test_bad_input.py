@@ -201,11 +201,11 @@ RUNS = {
         "asynctrace: cannot run no_such: No module named no_such\n",
     ),
     "a package": (
-        ["-m", "json"],
+        ["-m", "email"],
         "",
         2,
-        "asynctrace: cannot run json: No module named json.__main__; "
-        "'json' is a package and cannot be directly executed\n",
+        "asynctrace: cannot run email: No module named email.__main__; "
+        "'email' is a package and cannot be directly executed\n",
     ),
     "into a device": (
         ["-o", "endless.pftrace", "x.py"],
