@@ -30,13 +30,13 @@ def note_running(
     current = asyncio.current_task(loop)
     queued = _wrap_queued(probe, loop, time_ns)
     # A task is queued before asyncio knows it: a signal's handler may start us between the two.
-    alive = asyncio.all_tasks(loop) | queued
+    alive: set[Any] = asyncio.all_tasks(loop) | queued
     tasks = sorted(alive, key=lambda task: (len(task.get_name()), task.get_name()))
     sees_queue = hasattr(loop, "_ready")
     for task in sorted(tasks, key=lambda task: task is current):  # whose step goes on after this comes last
         if not is_task_type(type(task)):
             continue
-        waiter = task._fut_waiter  # type: ignore[attr-defined]
+        waiter = task._fut_waiter
         is_waiting = waiter is not None
         # What else waits for that which is done now is queued right after the callback that has the loop met.
         may_be_queued = not is_waiting or (
@@ -63,7 +63,7 @@ def note_running(
             recorder.append((time_ns, state.id, STEP_STARTED, entry.id, probe.loop_id, 0, SEEN_LATE))
             if meet_suspended is not None:
                 meet_suspended(time_ns, task)
-            awaited, site = table.awaited(task._fut_waiter)  # type: ignore[attr-defined]
+            awaited, site = table.awaited(task._fut_waiter)
             if probe.note_stack is not None:
                 probe.note_stack(time_ns, state.id, entry, task)
             recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, SUSPENDED | SEEN_LATE))
