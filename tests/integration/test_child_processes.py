@@ -445,6 +445,14 @@ def test_a_busy_child_keeps_its_newest_events_whole_and_says_what_it_dropped() -
     assert len(trace.parts[1].events) > 3_000
 
 
+def size_of_files(folder: str) -> int:
+    size = 0
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # it went meanwhile
+            size += entry.stat().st_size
+    return size
+
+
 def leave_many_children(count: int, steps: int) -> tuple[Trace, int]:
     """Run children one after the other; return the trace, and how much they had on disk at most."""
     most = 0
@@ -453,7 +461,7 @@ def leave_many_children(count: int, steps: int) -> tuple[Trace, int]:
             assert exit_code(forked(lambda: programs.run_many_steps(steps))) == 0
             programs.run_loop()  # the parent does something in between
             folder = stream.current._processes._config["folder"]  # type: ignore[union-attr]
-            most = max(most, sum(entry.stat().st_size for entry in os.scandir(folder)))
+            most = max(most, size_of_files(folder))
     return recording.trace, most
 
 

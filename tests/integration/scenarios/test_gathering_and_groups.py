@@ -151,15 +151,17 @@ def test_a_gather_that_fails_is_ended_by_the_child_that_failed_and_the_others_go
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    async def goes_on() -> str:
-        await asyncio.sleep(0.003)
+    async def goes_on(is_caught: asyncio.Event) -> str:
+        await is_caught.wait()
         return "went on"
 
     async def main() -> list[Any]:
-        task = asyncio.create_task(goes_on())
+        is_caught = asyncio.Event()
+        task = asyncio.create_task(goes_on(is_caught))
         try:
             await asyncio.gather(fails(), task)
         except ValueError as error:
+            is_caught.set()
             return [error, task.done(), await task]
         return []
 

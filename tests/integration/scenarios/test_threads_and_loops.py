@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import itertools
 import threading
-import time
 from typing import Any
 
 from integration.both_ways import LoopFactory, Run, both_ways, kinds, label_of, outcomes, task_of, waits, wakers
@@ -29,12 +28,14 @@ def test_a_server_a_gather_and_a_thread_run_the_same(run: Run) -> None:
 
 def test_to_thread_is_a_wait_for_a_thread_that_it_ended(run: Run) -> None:
     async def main() -> None:
-        await asyncio.to_thread(time.sleep, 0.03)
+        is_waiting = threading.Event()
+        asyncio.get_running_loop().call_soon(is_waiting.set)  # after this step
+        await asyncio.to_thread(is_waiting.wait)
 
     trace = both_ways(lambda: run(main()))
 
     task = task_of(trace, "main")
-    assert waits(task) == [("thread", "asyncio.to_thread(time.sleep, 0.03)", 1)]
+    assert waits(task) == [("thread", "asyncio.to_thread(is_waiting.wait)", 3)]
     assert wakers(task) == ["thread"]
     assert task.states[3].cause.thread.is_main is False
 
@@ -77,8 +78,10 @@ def test_run_coroutine_threadsafe_several_loops_and_a_second_run_are_seen(run: R
 
 
 def test_jobs_of_the_default_and_of_an_own_executor_are_waits_for_a_thread(run: Run) -> None:
+    is_waiting = threading.Event()
+
     def job(number: int) -> str:
-        time.sleep(0.01)
+        is_waiting.wait(60)
         return f"{number} on {threading.current_thread().name}"
 
     def fails() -> None:
@@ -86,9 +89,15 @@ def test_jobs_of_the_default_and_of_an_own_executor_are_waits_for_a_thread(run: 
 
     async def main() -> list[Any]:
         loop = asyncio.get_running_loop()
+
+        def submit(pool: Any, number: int) -> asyncio.Future[str]:
+            is_waiting.clear()
+            loop.call_soon(is_waiting.set)  # after this step
+            return loop.run_in_executor(pool, job, number)
+
         with concurrent.futures.ThreadPoolExecutor(1, "own") as pool:
-            found: list[Any] = [await loop.run_in_executor(pool, job, 1), await loop.run_in_executor(None, job, 2)]
-            found.extend(await asyncio.gather(*[loop.run_in_executor(pool, job, number) for number in (3, 4)]))
+            found: list[Any] = [await submit(pool, 1), await submit(None, 2)]
+            found.extend(await asyncio.gather(submit(pool, 3), submit(pool, 4)))
         try:
             await asyncio.to_thread(fails)
         except ValueError as error:
@@ -190,10 +199,13 @@ def test_loops_that_wake_each_other_name_the_other_s_thread(loop_factory: LoopFa
         return "served"
 
     async def asks(loop: Any) -> int:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answers(), loop))
+        is_waiting = threading.Event()
+        asyncio.get_running_loop().call_soon(is_waiting.set)  # after this step
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answers(is_waiting), loop))
 
-    async def answers() -> int:
-        await asyncio.sleep(0.001)
+    async def answers(is_asker_waiting: threading.Event) -> int:
+        while not is_asker_waiting.is_set():
+            await asyncio.sleep(0.001)
         return 42
 
     def program() -> list[Any]:

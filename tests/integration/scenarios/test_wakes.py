@@ -277,7 +277,8 @@ def test_a_socket_that_is_connected_and_accepted_wakes_as_io(run: Run) -> None:
 
 def test_a_subprocess_that_ends_wakes_its_waiter(run: Run) -> None:
     async def main() -> Any:
-        process = await asyncio.create_subprocess_exec("sleep", "0.1")
+        process = await asyncio.create_subprocess_exec("cat", stdin=asyncio.subprocess.PIPE)
+        asyncio.get_running_loop().call_soon(process.stdin.close)  # type: ignore[union-attr]  # after this step
         return await process.wait()
 
     trace = both_ways(lambda: run(main()))
