@@ -118,7 +118,10 @@ async def _steps(told: list[Any]) -> None:
     if threading.current_thread() is threading.main_thread():
         loop.add_signal_handler(signal.SIGUSR1, told.append, "signal")
         signal.raise_signal(signal.SIGUSR1)
-        await asyncio.sleep(0.001)
+        for _ in range(1_000):  # one is enough, but where uvloop finds the timer due at once
+            await asyncio.sleep(0.001)
+            if told[-1] == "signal":
+                break
         loop.remove_signal_handler(signal.SIGUSR1)
     if sys.version_info >= (3, 12) and isinstance(loop, asyncio.BaseEventLoop):  # uvloop has its own idea of factories
         loop.set_task_factory(asyncio.eager_task_factory)
