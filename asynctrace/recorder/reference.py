@@ -236,10 +236,13 @@ class Recorder:
                 cpu_before_ns = max(cpu_before_ns, follower.cpu_ns)
             settled = (fields for _, fields in history.pieces(number))
             events = events_of([*chain.from_iterable(settled), *history.open_fields()])
-        if base:
-            # One that came late to the history: before the base, it is a matter of the base.
-            events = [event if event[0] >= start_ns else (start_ns, *event[1:]) for event in events]
-        events = base + sorted((event for event in events if event[0] <= end_ns), key=itemgetter(0))
+        events = sorted((event for event in events if event[0] <= end_ns), key=itemgetter(0))
+        for index, event in enumerate(events):
+            if event[0] >= start_ns:
+                break
+            # It came late, and is a matter of the base; or while the hooks were put in, on another thread.
+            events[index] = (start_ns, *event[1:])
+        events[:0] = base
         return self.part(events, Describer(self.tables).describe(events), start_ns, end_ns, cpu_ns - cpu_before_ns)
 
     def part(self, events: list[Event], entries: Entries, start_ns: int, end_ns: int, cpu_ns: int = 0) -> Part:
