@@ -332,7 +332,8 @@ def test_after_a_fork_memory_is_bounded_again_and_a_child_has_a_thread_only_if_i
         programs.run_many_steps(20_000)
         wait_until(lambda: len(threads_of_system() - earlier) == 1)
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)
+            # Whoever runs the tests may have a thread of their own.
+            warnings.simplefilter("error" if len(earlier) == 1 else "ignore", DeprecationWarning)
             codes = [exit_code(forked(child)) for child in (idle_child, busy_child)]
         assert codes == [0, 0]
         for _ in range(3):
