@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import logging
 import os
+import re
 import signal
-import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asynctrace")
 
+_FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')
 _NOT_AGAIN_NS = 60_000_000_000  # for a loop that is held
 
 # signal -> (our handler, the one before it, whose it is); a fork takes it along.
@@ -106,17 +109,28 @@ class Snapshots:
             self._save()
 
     def _place_of(self, thread: int) -> str:
-        """Say where a thread is: in the innermost line of the user's own code."""
+        """Say where a thread is: in the innermost line of the user's own code.
+
+        Told by faulthandler, which goes through a stack at once: to walk through frames while their thread goes on is
+        not safe.
+        """
         info = self._recorder.tables.threads.get(thread)
-        for ident, frame in sys._current_frames().items():
-            known = threading._active.get(ident)  # type: ignore[attr-defined]
-            if info is None or known is None or known.native_id != info.native_id:
-                continue
-            step: FrameType | None = frame
-            while step is not None and not is_user_file(step.f_code.co_filename):
-                step = step.f_back
-            step = step or frame
-            return f" at {os.path.basename(step.f_code.co_filename)}:{step.f_lineno} ({step.f_code.co_qualname})"
+        heads = tuple(
+            f"Thread 0x{ident:016x}"
+            for ident, known in threading._active.copy().items()  # type: ignore[attr-defined]
+            if info is not None and known.native_id == info.native_id
+        )
+        with tempfile.TemporaryFile() as file:
+            faulthandler.dump_traceback(file)
+            file.seek(0)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        is_there = False
+        for line in lines:
+            if "hread 0x" in line:
+                is_there = line.startswith(heads)
+            frame = _FRAME.fullmatch(line) if is_there else None
+            if frame is not None and is_user_file(frame[1]):
+                return f" at {os.path.basename(frame[1])}:{frame[2]} ({frame[3]})"
         return ""
 
     def _save(self) -> None:
