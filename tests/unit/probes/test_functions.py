@@ -17,7 +17,7 @@ from asynctrace.events import (
 from asynctrace.probes.calls import close_call, open_call
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.functions import MOST_CALLS, FunctionProbe
-from asynctrace.recorder import Recorder
+from asynctrace.recorder import Recorder, places
 from asynctrace.recorder.reference import traced_codes
 
 ON_311 = sys.version_info < (3, 12)
@@ -214,6 +214,7 @@ def test_a_recursion_that_is_dropped_gives_up_its_open_calls(record, recorder):
 
 def test_generated_methods_are_not_recorded(record, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest"])  # under `python -c` a <string> is the user's
+    places._is_outside_libraries.cache_clear()
 
     @dataclasses.dataclass
     class Point:
