@@ -23,7 +23,7 @@ from typing import Any
 from asynctrace import clock
 from asynctrace.events import LOST, Event, Part
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.chunks import FIELDS, Follower, each_event, events_of
+from asynctrace.recorder.chunks import FIELDS, Follower, each_event, events_of, in_order
 from asynctrace.recorder.describing import Describer, Entries
 
 _HEAD = struct.Struct("<qqq")
@@ -200,12 +200,8 @@ def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
                 table.update(frame[name])
     if header is None:
         return None
-    if header.events:
-        events = [event if event[0] >= header.start_ns else (header.start_ns, *event[1:]) for event in events]
-    events.sort(key=lambda event: event[0])  # stable, as in Recorder.freeze
-    return replace(
-        header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=[*header.events, *events], **tables
-    ), forked_ns
+    events = header.events + in_order(events, header.start_ns)
+    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=events, **tables), forked_ns
 
 
 def _frames(path: Path) -> Iterator[dict[str, Any]]:

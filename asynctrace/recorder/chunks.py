@@ -11,7 +11,7 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import itemgetter
 
@@ -248,6 +248,19 @@ def each_event(fields: list[int] | array[int]) -> Iterator[Event]:
     thread, and with it the finalizers of the program.
     """
     return zip(*[iter(fields)] * FIELDS, strict=True)
+
+
+def in_order(events: Iterable[Event], start_ns: int) -> list[Event]:
+    """Return events by their time, those of one thread as they came, and none before `start_ns`.
+
+    One that is earlier came late, and is a matter of the base; or while the hooks were put in, on another thread.
+    """
+    ordered = sorted(events, key=itemgetter(0))
+    for index, event in enumerate(ordered):
+        if event[0] >= start_ns:
+            break
+        ordered[index] = (start_ns, *event[1:])
+    return ordered
 
 
 def events_of(fields: list[int] | array[int]) -> list[Event]:

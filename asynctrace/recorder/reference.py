@@ -13,12 +13,11 @@ import sys
 import threading
 import time
 from itertools import chain
-from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from asynctrace import clock
 from asynctrace.events import Event, Part, ThreadInfo
-from asynctrace.recorder.chunks import History, events_of
+from asynctrace.recorder.chunks import History, events_of, in_order
 from asynctrace.recorder.describing import Describer, Entries
 from asynctrace.recorder.tables import Tables, traced_codes
 
@@ -236,13 +235,7 @@ class Recorder:
                 cpu_before_ns = max(cpu_before_ns, follower.cpu_ns)
             settled = (fields for _, fields in history.pieces(number))
             events = events_of([*chain.from_iterable(settled), *history.open_fields()])
-        events = sorted((event for event in events if event[0] <= end_ns), key=itemgetter(0))
-        for index, event in enumerate(events):
-            if event[0] >= start_ns:
-                break
-            # It came late, and is a matter of the base; or while the hooks were put in, on another thread.
-            events[index] = (start_ns, *event[1:])
-        events[:0] = base
+        events = base + in_order((event for event in events if event[0] <= end_ns), start_ns)
         return self.part(events, Describer(self.tables).describe(events), start_ns, end_ns, cpu_ns - cpu_before_ns)
 
     def part(self, events: list[Event], entries: Entries, start_ns: int, end_ns: int, cpu_ns: int = 0) -> Part:
