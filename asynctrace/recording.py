@@ -26,6 +26,11 @@ DEFAULT_DISK_BYTES = 2 << 30
 STREAMED_SUFFIX = ".pftrace"
 
 
+def output_path(output: str | PathLike[str]) -> str:
+    """Return where an output of this process goes: `{pid}` is replaced."""
+    return str(output).replace("{pid}", str(os.getpid()))
+
+
 class Recording:
     """Records while it runs; `trace` is what it saw.
 
@@ -75,7 +80,7 @@ class Recording:
         if self._stream is not None:
             raise RecordingError("this recording was started before: make a new one with asynctrace.record()")
         if self._output is not None:
-            check_output(str(self._output).replace("{pid}", str(os.getpid())))  # not when the program has run
+            check_output(output_path(self._output))  # not when the program has run
         with stream.lock:
             running = stream.current
             if running is None or not running.is_running:
@@ -127,7 +132,7 @@ class Recording:
             return None
         from asynctrace.streaming import FileSink
 
-        path = Path(str(self._output).replace("{pid}", str(os.getpid())))
+        path = Path(output_path(self._output))
         try:
             return FileSink(running.recorder, path, self._limit_disk_bytes)
         except OSError as error:
@@ -149,7 +154,7 @@ class Recording:
             AsynctraceError: If it cannot be written.
         """
         if self._output is not None and self._sink is None and self._pid == os.getpid():
-            self.trace.save(str(self._output).replace("{pid}", str(self._pid)))
+            self.trace.save(output_path(self._output))
 
     @property
     def output_error(self) -> str | None:

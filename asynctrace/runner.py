@@ -16,7 +16,7 @@ from asynctrace import stream
 from asynctrace.errors import UsageError
 from asynctrace.probes.failure import logger
 from asynctrace.probes.loop import LoopProbe, probe_of
-from asynctrace.recording import Recording
+from asynctrace.recording import Recording, output_path
 from asynctrace.termination import save_on_sigterm
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def run(
         if _events._get_running_loop() is not None:
             raise UsageError("a loop is already running: use `with asynctrace.record() as recording: await main()`")
         factory = loop_factory or _inner_factory()
-        path = Path(str(output).replace("{pid}", str(os.getpid()))) if output is not None else None
+        path = Path(output_path(output)) if output is not None else None
         recording = Recording(output=path)
         if path is not None:
             recording.start()
@@ -138,7 +138,7 @@ def _start_by_environment() -> None:
         return
     from asynctrace.settings import from_environment
 
-    path = Path(named.replace("{pid}", str(os.getpid())))
+    path = Path(output_path(named))
     try:
         options, limit_disk_bytes = from_environment(os.environ, str(path))
         recording = Recording(options, output=path, limit_disk_bytes=limit_disk_bytes)
