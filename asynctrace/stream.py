@@ -280,5 +280,5 @@ def current_recorder() -> Recorder | None:
 def check_failure(error: BaseException) -> None:
     """Stop the recording for a failure of a hook of ours; raise again what is the program's."""
     stream = current
-    guard = stream.guard if stream is not None else Guard(lambda: None)
+    guard = stream.guard if stream is not None else Guard(_nothing)
     guard.check(error)

@@ -67,11 +67,6 @@ class FileSink:
                 if why and self.error is None:
                     self.error = f"could not be saved: {why}"
 
-    def leave(self) -> None:
-        """Close the file as it is, in a process that has forked: it is the parent's."""
-        self.is_open = False
-        self._file.abandon()
-
     def _write_next(self, at_once: int) -> bool:
         """Write one piece; return whether there may be more."""
         history = self._recorder.history
