@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from asynctrace.errors import UsageError
 from asynctrace.recording import DEFAULT_DISK_BYTES, LEAST_BYTES
@@ -62,22 +63,46 @@ def seconds(text: str, name: str) -> float:
     return value
 
 
+def from_texts(
+    text_of: Callable[[str], str | None], name_of: Callable[[str], str], output: str, **scope: Any
+) -> tuple[Options, int]:
+    """Return the options that texts ask for, and the limit on disk.
+
+    Args:
+        text_of: Gives the text of "limit", "limit_disk", "snapshot_signal" or "snapshot_when_blocked"; None where
+            that is not asked for.
+        name_of: Gives what the user calls it, for the sentences.
+        output: The file beside which snapshots are saved.
+        scope: What is recorded: further options.
+
+    Raises:
+        UsageError: If a text is not what it has to be.
+    """
+
+    def value(key: str, parse: Callable[[str, str], Any], default: Any) -> Any:
+        text = text_of(key)
+        return default if text is None else parse(text, name_of(key))
+
+    number = value("snapshot_signal", signal_number, 0)
+    blocked_s = value("snapshot_when_blocked", seconds, 0.0)
+    options = Options(
+        limit_bytes=value("limit", size, Options.limit_bytes),
+        snapshot_signal=number,
+        blocked_s=blocked_s,
+        snapshots=output if number or blocked_s else "",
+        **scope,
+    )
+    return options, value("limit_disk", size, DEFAULT_DISK_BYTES)
+
+
 def from_environment(environment: Mapping[str, str], output: str) -> tuple[Options, int]:
-    """Return the options that the environment asks for, and the limit on disk.
+    """Return the options that the environment asks for, and the limit on disk; an empty variable asks for nothing.
 
     Raises:
         UsageError: If a variable holds what it cannot.
     """
 
-    def value(name: str) -> str:
-        return environment.get(name, "")
+    def name_of(key: str) -> str:
+        return f"ASYNCTRACE_{key.upper()}"
 
-    limit, disk = value("ASYNCTRACE_LIMIT"), value("ASYNCTRACE_LIMIT_DISK")
-    number, blocked = value("ASYNCTRACE_SNAPSHOT_SIGNAL"), value("ASYNCTRACE_SNAPSHOT_WHEN_BLOCKED")
-    options = Options(
-        limit_bytes=size(limit, "ASYNCTRACE_LIMIT") if limit else Options.limit_bytes,
-        snapshot_signal=signal_number(number, "ASYNCTRACE_SNAPSHOT_SIGNAL") if number else 0,
-        blocked_s=seconds(blocked, "ASYNCTRACE_SNAPSHOT_WHEN_BLOCKED") if blocked else 0.0,
-        snapshots=output if number or blocked else "",
-    )
-    return options, size(disk, "ASYNCTRACE_LIMIT_DISK") if disk else DEFAULT_DISK_BYTES
+    return from_texts(lambda key: environment.get(name_of(key)) or None, name_of, output)

@@ -17,7 +17,6 @@ from asynctrace.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from asynctrace.recording import Recording
-    from asynctrace.stream import Options
 
 NAME = "run"
 HELP = "run a program and record it"
@@ -80,9 +79,18 @@ def main(args: argparse.Namespace) -> int:
     # imports, ours is the last. The program's threads have been joined by then, its child processes have ended.
     atexit.register(saving.stop_and_save)
     from asynctrace.recording import Recording
+    from asynctrace.settings import from_texts
     from asynctrace.termination import save_on_sigterm
 
-    options, limit_disk_bytes = _options(args, output)
+    # An option that is there and empty (a variable of the shell that was not set) is wrong, too.
+    options, limit_disk_bytes = from_texts(
+        vars(args).get,
+        lambda key: "--" + key.replace("_", "-"),
+        str(output),
+        include=tuple(args.include),
+        exclude=tuple(args.exclude),
+        functions=True,
+    )
     recording = Recording(options, output=output, limit_disk_bytes=limit_disk_bytes)
 
     def on_first_line() -> None:
@@ -95,30 +103,6 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         saving.was_interrupted = True
         raise
-
-
-def _options(args: argparse.Namespace, output: Path) -> tuple[Options, int]:
-    from asynctrace import settings
-    from asynctrace.recording import DEFAULT_DISK_BYTES
-    from asynctrace.stream import Options
-
-    # An option that is there and empty (a variable of the shell that was not set) is wrong, too.
-    number, blocked_s = 0, 0.0
-    if args.snapshot_signal is not None:
-        number = settings.signal_number(args.snapshot_signal, "--snapshot-signal")
-    if args.snapshot_when_blocked is not None:
-        blocked_s = settings.seconds(args.snapshot_when_blocked, "--snapshot-when-blocked")
-    options = Options(
-        include=tuple(args.include),
-        exclude=tuple(args.exclude),
-        functions=True,
-        limit_bytes=settings.size(args.limit, "--limit") if args.limit is not None else Options.limit_bytes,
-        snapshot_signal=number,
-        blocked_s=blocked_s,
-        snapshots=str(output.absolute()) if number or blocked_s else "",
-    )
-    limit_disk = args.limit_disk
-    return options, settings.size(limit_disk, "--limit-disk") if limit_disk is not None else DEFAULT_DISK_BYTES
 
 
 _MOST_EVENTS = 1_000_000  # more are not summed up at the end of a program, whose user waits
