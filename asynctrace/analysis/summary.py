@@ -226,7 +226,8 @@ def _add_calls(
         total_ns = call.end_ns - call.started_ns
         figures.add_end(call, total_ns)
         figures.waiting_ns.update(blocked[call])
-        figures.running_ns += total_ns - blocked[call].total()
+        # In a damaged file a call may have been blocked for longer than it lasted.
+        figures.running_ns += max(0, total_ns - blocked[call].total())
         if call.task is not None:
             figures.longest_step_ns = max(figures.longest_step_ns, total_ns)
 

@@ -246,9 +246,16 @@ class Slices:
 
     # Coroutines: on the track of their task. One that no step drives shows nowhere.
 
+    def _open_steps(self, thread: int) -> list[TaskTrack] | None:
+        steps = self._steps.get(thread)
+        # Events that contradict each other may end a task whose step is open: nothing can be shown on its track.
+        while steps and not steps[-1].slices:
+            steps.pop()
+        return steps
+
     def _coroutine_started(self, event: Event) -> Shown:
         _, thread, _, coroutine, awaiter, site, flags = event
-        steps = self._steps.get(thread)
+        steps = self._open_steps(thread)
         track: TaskTrack | None
         if flags & kinds.SEEN_LATE and not steps:
             # Whose it is, the end of a step that comes next may tell.
@@ -310,7 +317,7 @@ class Slices:
     def _coroutine_resumed(self, event: Event) -> Shown:
         key = event[3]
         coroutine = self._coroutines.get(key)
-        steps = self._steps.get(event[1])
+        steps = self._open_steps(event[1])
         if coroutine is None or not steps:
             return NOTHING
         here, track = steps[-1], coroutine.track

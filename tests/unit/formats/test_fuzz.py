@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import asynctrace
@@ -255,6 +255,20 @@ def test_damaged_file_is_refused_or_can_be_worked_with(
 
 
 @given(senseless_events)
+@example(
+    [
+        (0, 1, kinds.STEP_STARTED, 1, 0, 0, 0),
+        (0, 1, kinds.TASK_COLLECTED, 1, 0, 0, 0),
+        (0, 1, kinds.COROUTINE_STARTED, 2, 0, 2, 0),
+    ]
+)
+@example(
+    [
+        (0, 1, kinds.BLOCKING_STARTED, 7, 2, 4, 0),
+        (0, 2, kinds.BLOCKING_STARTED, 7, 2, 4, 0),
+        (0, 1, kinds.CALL_STARTED, 7, 0, 3, 0),
+    ]
+)
 @examples(80)
 def test_events_that_no_program_gives_make_a_trace_that_can_be_worked_with(tmp_path: Path, stream: list[Event]) -> None:
     path = tmp_path / "x.pftrace"
@@ -397,7 +411,7 @@ def test_what_is_left_of_a_damaged_file_can_be_drawn(tmp_path: Path, number: int
 
 @pytest.mark.slow
 @given(st.sampled_from(FILES), damages(12), st.booleans())
-@settings(examples(5000), derandomize=False)
+@examples(5000)
 def test_much_more_damage_is_refused_or_can_be_worked_with(
     tmp_path: Path, number: int, operations: list[Damage], is_packed: bool
 ) -> None:
@@ -410,7 +424,7 @@ def test_much_more_damage_is_refused_or_can_be_worked_with(
 
 @pytest.mark.slow
 @given(senseless_events)
-@settings(examples(5000), derandomize=False)
+@examples(5000)
 def test_many_more_events_that_no_program_gives_can_be_worked_with(tmp_path: Path, stream: list[Event]) -> None:
     path = tmp_path / "x.pftrace"
     save_parts((part_of(stream),), path)
