@@ -88,7 +88,12 @@ class Recording:
                 sink = self._open_output(running)
                 stream.current = running
                 _attach_snapshots(running)
-                running.start()
+                try:
+                    running.start()
+                except BaseException:  # a signal's
+                    if sink is not None:
+                        sink.abandon()
+                    raise
                 self._start_ns = running.recorder.start_ns
                 if sink is not None:
                     self._sink = sink

@@ -47,8 +47,13 @@ class FileSink:
         self._follower: Follower | None = None
 
     def begin(self) -> None:
-        """Write who the process is."""
+        """Write who the process is; from here on the file is there."""
         self._guarded(self._file.begin, self._part([], self._recorder.start_ns))
+
+    def abandon(self) -> None:
+        """Leave the file as it is: one that never began goes."""
+        self.is_open = False
+        self._file.abandon()
 
     def take(self, at_once: int) -> Iterator[None]:
         """Write what is there, so many events for each step."""
@@ -121,8 +126,7 @@ class FileSink:
         except OSError as error:
             reason = error.strerror or str(error)
             self.error = f"ends early: {reason}"
-            self.is_open = False
-            self._file.abandon()
+            self.abandon()
             logger.warning("%s: %s: the trace ends here, the program goes on", self._path, reason)
 
 

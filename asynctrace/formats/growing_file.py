@@ -78,7 +78,7 @@ class GrowingFile:
         self._path.replace(self._target)
 
     def discard(self) -> None:
-        """Close and remove what has not taken its place."""
+        """Close the file, and remove it if it has not taken its place."""
         self.close()
         with suppress(OSError):
             self._path.unlink()

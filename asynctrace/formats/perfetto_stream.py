@@ -32,8 +32,9 @@ class _Segment:
 class StreamFile:
     """A `.pftrace` file that is written while the program runs.
 
-    The file begins with the first events. It grows to about 5/8 of the limit; then the newest segments, a third of the
-    limit at most, move to a new file, while the earlier one is still there: both together stay below the limit.
+    The file takes its place with `begin`: a program that is killed before has left an earlier file as it was. It grows
+    to about 5/8 of the limit; then the newest segments, a third of the limit at most, move to a new file, while the
+    earlier one is still there: both together stay below the limit.
     A file that somebody moves away stays as it is, and a new one takes its place; where another file has been put, the
     next change of files fails. After any error the file holds all that was written before, and only `abandon` is left
     to be called.
@@ -64,7 +65,6 @@ class StreamFile:
         try:
             self._file.check_place()
             self._writer = PerfettoWriter(self._file)
-            self._file.take_place()
         except BaseException:
             self._file.discard()
             raise
@@ -75,6 +75,7 @@ class StreamFile:
             start = self._file.size
             self._events = self._writer.begin_part(part)
             self._begin_present(start, part)
+            self._file.take_place()
 
     def write(self, delta: Part, events: Iterable[Event] | None = None) -> None:
         """Write the events that follow, sorted by time, and the entries of tables that the segment lacks.
@@ -127,8 +128,8 @@ class StreamFile:
         return self._file.why_displaced()
 
     def abandon(self) -> None:
-        """Close the file as it is: what is in it loads as a file that was cut short."""
-        self._file.close()
+        """Close the file as it is: what is in it loads as a file that was cut short. One that never began goes."""
+        self._file.discard()
 
     @contextmanager
     def _whole(self) -> Iterator[None]:

@@ -126,16 +126,6 @@ def test_a_service_writes_twenty_times_its_limit_and_stays_below_it(tmp_path: Pa
     assert load(path).lost > 1 << 40
 
 
-def test_the_file_is_ours_from_its_first_byte_on(tmp_path: Path) -> None:
-    path = tmp_path / "x.pftrace"
-    file = StreamFile(path, LARGE)
-    assert is_our_trace(path)
-    assert os.listdir(tmp_path) == ["x.pftrace"]
-    with pytest.raises(FormatError, match="nothing of the recording is left"):
-        load(path)
-    file.abandon()
-
-
 def test_a_write_reaches_the_file_before_it_returns(tmp_path: Path) -> None:
     path, part = tmp_path / "x.pftrace", example_part(20)
     streamed = Streamed(part, path)
@@ -405,7 +395,20 @@ def test_remains_of_a_killed_program_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".y.pftrace.0123abcd.new").write_bytes(b"another's")
     (tmp_path / ".x.pftrace.mine.new").write_bytes(b"the user's")
     StreamFile(path, LARGE).abandon()
-    assert sorted(os.listdir(tmp_path)) == [".x.pftrace.mine.new", ".y.pftrace.0123abcd.new", "x.pftrace"]
+    assert sorted(os.listdir(tmp_path)) == [".x.pftrace.mine.new", ".y.pftrace.0123abcd.new"]
+
+
+def test_an_earlier_file_stays_until_there_is_a_part_that_loads(tmp_path: Path) -> None:
+    path, part, earlier = tmp_path / "x.pftrace", example_part(3), example_part(2)
+    save_parts((earlier,), path)
+    file = StreamFile(path, LARGE)
+    assert load_parts(path) == [earlier]
+    file.begin(without_tables(replace(part, events=[])))
+    (loaded,) = load_parts(path)
+    assert (loaded.pid, loaded.events) == (part.pid, [])
+    assert is_our_trace(path)
+    assert os.listdir(tmp_path) == ["x.pftrace"]
+    file.abandon()
 
 
 def test_a_replaced_file_keeps_its_permissions_and_links(tmp_path: Path) -> None:
