@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asynctrace.comparison import Comparison as Comparison
     from asynctrace.comparison import compare as compare
+    from asynctrace.cores import core as core
     from asynctrace.decorator import traced as traced
     from asynctrace.errors import AsynctraceError as AsynctraceError
     from asynctrace.errors import FormatError as FormatError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from asynctrace.errors import UsageError as UsageError
     from asynctrace.formats import load as load
     from asynctrace.model.trace import Trace as Trace
-    from asynctrace.recorder import core as core
     from asynctrace.recording import Recording as Recording
     from asynctrace.recording import record as record
     from asynctrace.runner import EventLoopPolicy as EventLoopPolicy
@@ -41,7 +41,7 @@ _HOMES = {
     "Trace": "asynctrace.model.trace",
     "UsageError": "asynctrace.errors",
     "compare": "asynctrace.comparison",
-    "core": "asynctrace.recorder",
+    "core": "asynctrace.cores",
     "load": "asynctrace.formats",
     "new_event_loop": "asynctrace.runner",
     "record": "asynctrace.recording",

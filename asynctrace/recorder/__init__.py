@@ -1,11 +1,7 @@
-"""Append events: the recorder, and the one place that picks which one runs."""
+"""Append events, and keep them within a bound."""
 
 from asynctrace.recorder.keeper import Keeper
 from asynctrace.recorder.reference import DEFAULT_LIMIT_BYTES, Recorder, Sink, ThreadState
 
-__all__ = ["DEFAULT_LIMIT_BYTES", "Keeper", "Recorder", "Sink", "ThreadState", "core"]
+__all__ = ["DEFAULT_LIMIT_BYTES", "Keeper", "Recorder", "Sink", "ThreadState"]
 
-
-def core() -> str:
-    """Return which recorder runs: "python" for the reference."""
-    return "python"

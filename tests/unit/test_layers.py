@@ -13,7 +13,7 @@ import asynctrace
 
 PACKAGE = Path(asynctrace.__file__).parent
 
-VOCABULARY = {"errors", "clock", "events", "__version__"}
+VOCABULARY = {"errors", "clock", "events", "cores", "__version__"}
 BELOW_CHARTS = VOCABULARY | {"model", "analysis"}
 RECORDER_SIDE = VOCABULARY | {"recorder", "probes"}
 BELOW_FACES = BELOW_CHARTS | RECORDER_SIDE | {"charts", "formats", "otel", "recording", "runner", "decorator"}
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "events": set(),
+    "cores": {"errors"},
     "recorder": VOCABULARY,
     "probes": VOCABULARY | {"recorder"},
     "model": VOCABULARY,
@@ -45,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jupyter": BELOW_FACES,
     "cli": BELOW_FACES | {"script", "settings", "stream", "termination", "comparison", "version_runs", ""},
     # The public names are imported on first use; the type checker sees them at once.
-    "": {"comparison", "decorator", "errors", "formats", "model", "recorder", "recording", "runner"},
+    "": {"comparison", "cores", "decorator", "errors", "formats", "model", "recorder", "recording", "runner"},
     "__main__": {"cli"},
 }
 # The convenience methods of Trace, which import inside the function.

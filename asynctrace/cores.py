@@ -1,0 +1,54 @@
+"""Which core runs: the native one, in C, or the reference, in Python. This is the one place that picks.
+
+The native core is made when asynctrace is installed, where there is a C compiler. Each module of it does exactly what
+its reference does, in less time. `ASYNCTRACE_CORE=python` or `native` forces one: a forced core that is missing is an
+error, a default that is missing is told once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Literal
+
+from asynctrace.errors import UsageError
+
+Core = Literal["native", "python"]
+
+VARIABLE = "ASYNCTRACE_CORE"
+_RECORDER = "asynctrace.recorder._native"
+
+
+def core() -> Core:
+    """Return which core runs: "native", or "python" for the reference.
+
+    Raises:
+        UsageError: If `ASYNCTRACE_CORE` asks for one that is not there.
+    """
+    return "python" if native_module(_RECORDER) is None else "native"
+
+
+def native_module(name: str) -> ModuleType | None:
+    """Return a module of the native core, None where its reference is to be used.
+
+    Raises:
+        UsageError: If `ASYNCTRACE_CORE` asks for the native core and it is not there, or for one that does not exist.
+    """
+    forced = os.environ.get(VARIABLE, "")
+    if forced not in ("", "native", "python"):
+        raise UsageError(f"{VARIABLE}={forced}: there is no such core: use native or python")
+    if forced == "python":
+        return None
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if forced:
+            raise UsageError(f"{VARIABLE}=native, but the native core cannot be used: {error}{HOW_TO_GET}") from error
+        return None
+
+
+HOW_TO_GET = (
+    ". To have it, install a C compiler and Python's headers, then install asynctrace again with"
+    " `pip install --force-reinstall --no-deps --no-cache-dir asynctrace`"
+)
