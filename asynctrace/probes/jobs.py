@@ -62,17 +62,17 @@ class JobProbe:
                 owner.submit = original  # type: ignore[attr-defined]
         self._shims.clear()
 
-    def wrap_job(self, executor: Any, func: Callable[..., Any]) -> tuple[Callable[..., Any], int]:
-        """Return (what to hand to the executor instead of `func`, the job's id); (func, 0) where it is not recorded."""
+    def wrap_job(self, executor: Any, func: Callable[..., Any]) -> tuple[Callable[..., Any], JobId | None]:
+        """Return (what to hand to the executor instead of `func`, the job's id); (func, None): it is not recorded."""
         kind = _kind_of(executor)
         if self.recorder is None or kind is None:
-            return func, 0
+            return func, None
         job = self._make_job(func, ())
         if job is None:
-            return func, 0
+            return func, None
         if not (executor is None or self._is_seen(type(executor))):
             self._note_submitted(job, kind, clock.now_ns())
-        return job, job._asynctrace_job
+        return job, job._asynctrace_id
 
     def _is_seen(self, kind: type) -> bool:
         """Tell whether what is submitted to such an executor goes straight to a `submit` of ours."""
@@ -99,7 +99,7 @@ class JobProbe:
             except BaseException as error:
                 drop_our_frame(error)
                 raise
-            if job is not None and not job._asynctrace_is_submitted:
+            if job is not None and not job._asynctrace_id.is_submitted:
                 # Recorded now, for a job that the executor refuses has not happened; its time is that of before.
                 self.guard(self._note_submitted, job, kind, time_ns)
             return future
@@ -119,14 +119,33 @@ class JobProbe:
 
     def _make_job(self, func: Any, args: tuple[Any, ...]) -> JobCall | None:
         recorder = self.recorder
-        return JobCall(func, args, self, recorder, recorder.new_id()) if recorder is not None else None
+        return JobCall(func, args, self, JobId(self, recorder, recorder.new_id())) if recorder is not None else None
 
     def _note_submitted(self, job: JobCall, kind: int, time_ns: int) -> None:
-        recorder = job._asynctrace_recorder
-        state = recorder.local.state
-        job._asynctrace_is_submitted = True
-        job_id = job._asynctrace_job
-        recorder.append((time_ns, state.id, JOB_SUBMITTED, job_id, state.task, job._asynctrace_site, kind))
+        id = job._asynctrace_id
+        state = id.recorder.local.state
+        id.is_submitted = True
+        id.recorder.append((time_ns, state.id, JOB_SUBMITTED, id.number, state.task, job._asynctrace_site, kind))
+
+
+class JobId:
+    """A job's number. It lives as long as anything does that can name the job: its function, the future awaited for it.
+
+    A step's end may name a job that is done long since, and whose function is gone.
+    """
+
+    __slots__ = ("is_submitted", "number", "probe", "recorder")
+
+    def __init__(self, probe: JobSource, recorder: Recorder, number: int) -> None:
+        self.probe = probe
+        self.recorder = recorder
+        self.number = number
+        self.is_submitted = False
+
+    def __del__(self) -> None:
+        # Perhaps on another thread, in a fork, or long after the recording has ended.
+        if self.is_submitted and self.recorder.is_open:
+            self.probe.guard(_note_forgotten, self.recorder, self.number)
 
 
 class JobCall:
@@ -136,34 +155,25 @@ class JobCall:
         "__weakref__",
         "_asynctrace_code",
         "_asynctrace_func",
-        "_asynctrace_is_submitted",
-        "_asynctrace_job",
+        "_asynctrace_id",
         "_asynctrace_probe",
-        "_asynctrace_recorder",
         "_asynctrace_site",
     )
 
-    def __init__(self, func: Any, args: tuple[Any, ...], probe: JobSource, recorder: Recorder, job: int) -> None:
-        self._asynctrace_is_submitted = False
+    def __init__(self, func: Any, args: tuple[Any, ...], probe: JobSource, id: JobId) -> None:
         self._asynctrace_func = func
         function, is_batch = innermost(func, args)
         code = code_of(function)
         self._asynctrace_probe = probe
-        self._asynctrace_recorder = recorder
-        self._asynctrace_job = job
+        self._asynctrace_id = id
         self._asynctrace_code = None if is_batch else code
-        self._asynctrace_site = site_of(recorder, function, code)
-
-    def __del__(self) -> None:
-        # Perhaps on another thread, in a fork, or long after the recording has ended.
-        if self._asynctrace_is_submitted and self._asynctrace_recorder.is_open:
-            self._asynctrace_probe.guard(_note_forgotten, self._asynctrace_recorder, self._asynctrace_job)
+        self._asynctrace_site = site_of(id.recorder, function, code)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         probe = self._asynctrace_probe
         opened = None
         # A job of an earlier recording, or of the parent of a fork, is none of this one's.
-        if probe.recorder is self._asynctrace_recorder:
+        if probe.recorder is self._asynctrace_id.recorder:
             opened = probe.guard(_open_job, self)
         try:
             result = self._asynctrace_func(*args, **kwargs)
@@ -206,7 +216,7 @@ class JobCall:
                 drop_our_frame(error)
                 raise
         # As a partial, which needs nothing of ours to be imported where it is unpickled. Its state has the id.
-        return functools.partial, (func,), (func, (), {}, {JOB_ATTRIBUTE: self._asynctrace_job})
+        return functools.partial, (func,), (func, (), {}, {JOB_ATTRIBUTE: self._asynctrace_id.number})
 
 
 def _note_forgotten(recorder: Recorder, job: int) -> None:
@@ -214,9 +224,8 @@ def _note_forgotten(recorder: Recorder, job: int) -> None:
 
 
 def _open_job(job: JobCall) -> OpenCall:
-    return open_call(
-        job._asynctrace_recorder, CALL_JOB, job._asynctrace_site, job._asynctrace_job, job._asynctrace_code
-    )
+    id = job._asynctrace_id
+    return open_call(id.recorder, CALL_JOB, job._asynctrace_site, id.number, job._asynctrace_code)
 
 
 def innermost_job(func: Any, args: tuple[Any, ...]) -> JobCall | None:

@@ -30,6 +30,7 @@ from asynctrace.events import (
 )
 from asynctrace.probes.causes import completed_from
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.jobs import JobId
 from asynctrace.probes.runs import CallbackRun, Run, StepRun
 from asynctrace.probes.tasks import PyTask, TaskEntry, TaskTable, is_task_type
 from asynctrace.probes.tracebacks import drop_our_frame
@@ -78,7 +79,7 @@ class LoopProbe:
         # `on_first_step`.
         self.open_step: tuple[TaskEntry | None, Callable[[], Any]] | None = None
         self.on_first_step: Callable[[], None] | None = None
-        self.wrap_job: Callable[..., tuple[Any, int]] | None = None
+        self.wrap_job: Callable[..., tuple[Any, JobId | None]] | None = None
         self.is_permanent = False  # a loop that we made keeps its shims
         self._is_on = False
         self.waking: Any = None  # the task, or the other callback, whose being queued has the loop met
@@ -388,7 +389,7 @@ class LoopProbe:
 
         def run_in_executor(executor: Any, func: Any, *args: Any) -> Any:
             recorder, wrap_job = self.recorder, self.wrap_job
-            job = 0
+            job = None
             work = func
             if recorder is not None and wrap_job is not None and callable(func):
                 try:
@@ -401,7 +402,7 @@ class LoopProbe:
             except BaseException as error:
                 drop_our_frame(error)
                 raise
-            if job and self.table is not None:
+            if job is not None and self.table is not None:
                 self.guard(self.table.add_job_future, future, job)
             return future
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from asynctrace.probes.jobs import JOB_ATTRIBUTE, JobCall, JobSource
+from asynctrace.probes.jobs import JOB_ATTRIBUTE, JobCall, JobId, JobSource
 
 _WORKERS = frozenset({("concurrent.futures.process", "_process_worker"), ("multiprocessing.pool", "worker")})
 
@@ -56,4 +56,4 @@ def _received_job(func: Any, args: tuple[Any, ...], source: JobSource) -> Any:
         job = vars(func).get(JOB_ATTRIBUTE, 0)
         if job:
             func = func.func
-    return JobCall(func, args, source, recorder, job)
+    return JobCall(func, args, source, JobId(source, recorder, job))

@@ -27,6 +27,7 @@ from asynctrace.events import (
     YIELDED,
 )
 from asynctrace.probes.failure import Guard
+from asynctrace.probes.jobs import JobId
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
 
@@ -88,7 +89,7 @@ class TaskTable:
         self.recorder = recorder
         self.guard = guard or Guard(lambda: None)
         self._entries: dict[int, TaskEntry] = {}
-        self._job_futures: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._job_futures: dict[int, tuple[JobId, weakref.ref[Any]]] = {}
         self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
         # Of eager steps whose roots are not seen: (task, end, thread, outcome, site) of what was seen of them.
         self.ends: list[tuple[TaskEntry, int, int, int, int]] = []
@@ -192,7 +193,7 @@ class TaskTable:
                 self.read_name(entry, task)
                 entry.has_name = False  # a task factory's caller may still set it
 
-    def add_job_future(self, future: Any, job: int) -> None:
+    def add_job_future(self, future: Any, job: JobId) -> None:
         """Remember that awaiting this future is waiting for that job."""
         address = id(future)
         futures = self._job_futures
@@ -206,7 +207,7 @@ class TaskTable:
             return entry.id, 0
         job = self._job_futures.get(id(future))
         if job is not None:
-            return job[0], 0
+            return job[0].number, 0
         kind = type(future)
         if kind is CFuture or kind is PyFuture:
             return 0, 0

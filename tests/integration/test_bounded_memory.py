@@ -87,6 +87,8 @@ def test_what_is_dropped_is_really_gone_from_memory() -> None:
     async def main() -> None:
         for _ in range(3):
             await enough_to_drop(25_000)
+            while recorder().history.used_bytes > MIB:  # the keeper may be behind, on a busy machine
+                await asyncio.sleep(0.001)
             sizes.append(tracemalloc.get_traced_memory()[0])
 
     tracemalloc.start()
@@ -96,7 +98,7 @@ def test_what_is_dropped_is_really_gone_from_memory() -> None:
     finally:
         tracemalloc.stop()
 
-    assert max(sizes) < 5 * MIB, sizes  # with the program's own, and what the keeper has not settled yet
+    assert max(sizes) < 5 * MIB, sizes  # with the program's own
 
 
 def test_names_texts_threads_and_code_are_forgotten_with_the_events_that_name_them() -> None:

@@ -9,15 +9,18 @@ from contextvars import copy_context
 
 import pytest
 
+import asynctrace
 from asynctrace.events import (
     CALL_FINISHED,
     CALL_JOB,
     CALL_STARTED,
+    JOB_FORGOTTEN,
     JOB_OTHER,
     JOB_PROCESS,
     JOB_SUBMITTED,
     JOB_THREAD,
     RAISED,
+    STEP_FINISHED,
 )
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.jobs import JobCall, JobProbe
@@ -140,7 +143,7 @@ def test_what_is_no_executor_is_left_alone(probe, recorder):
     class Duck:
         def submit(self, fn, *args): ...
 
-    assert probe.wrap_job(Duck(), double) == (double, 0)
+    assert probe.wrap_job(Duck(), double) == (double, None)
 
 
 def test_jobs_of_a_loop_are_recorded_once_and_by_the_user_s_name(probe, recorder):
@@ -166,6 +169,27 @@ def test_jobs_of_a_loop_are_recorded_once_and_by_the_user_s_name(probe, recorder
 
     asyncio.run(main())
     assert jobs(recorder) == [("double", JOB_THREAD)] * 3
+
+
+def test_a_job_that_a_step_s_end_names_is_not_forgotten_before_it():
+    class AtOnce(Executor):
+        def submit(self, fn, /, *args, **kwargs):
+            future = Future()
+            future.set_result(fn(*args, **kwargs))
+            return future
+
+    async def main():
+        future = asyncio.get_running_loop().run_in_executor(AtOnce(), double, 4)  # its function is done, and gone
+        return await future
+
+    with asynctrace.record() as recording:
+        assert asyncio.run(main()) == 8
+    events = recording.trace.parts[0].events
+    [submitted] = [event for event in events if event[2] == JOB_SUBMITTED]
+    about = [event[2] for event in events if submitted[3] in event[3:5]]
+    assert about == [JOB_SUBMITTED, CALL_STARTED, STEP_FINISHED, JOB_FORGOTTEN]
+    [wait] = [state.wait for task in recording.trace.tasks for state in task.states if state.wait is not None]
+    assert wait.job is not None and wait.job.name.endswith("double")
 
 
 def test_a_job_of_an_earlier_recording_is_not_in_this_one():
@@ -196,7 +220,7 @@ def test_a_process_s_job_pickles_as_what_it_is(probe, recorder):
         assert b"asynctrace.probes" not in pickled
         loaded = pickle.loads(pickled)
         assert (type(loaded), loaded.func, loaded(2)) == (functools.partial, double, 4)
-        assert vars(loaded) == {"_asynctrace_job": job}
+        assert vars(loaded) == {"_asynctrace_job": job.number}
         work, _ = probe.wrap_job(pool, lambda: 1)
         with pytest.raises((pickle.PicklingError, AttributeError)):
             pickle.dumps(work)
@@ -217,4 +241,4 @@ def test_other_interpreters_are_left_alone(probe):
         pytest.skip("before 3.14")
     with pool(1) as executor:
         assert executor.submit(len, "abc").result() == 3
-        assert probe.wrap_job(executor, double) == (double, 0)
+        assert probe.wrap_job(executor, double) == (double, None)
