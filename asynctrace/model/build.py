@@ -208,6 +208,7 @@ def build_trace(
         process.started_ns = min(process.started_ns, process.finished_ns)
         for call, id in reader.calls.job_links():
             _link(call, jobs.get(id))
+    _drop_jobs_ended_before(readers, jobs)
     trace = Trace(
         tasks=_ordered((task for reader in readers for task in reader.tasks.tasks), _created_ns),
         coroutines=_ordered((each for reader in readers for each in reader.coroutines.coroutines), _started_ns),
@@ -235,6 +236,17 @@ def build_trace(
         clip(trace, start_ns, end_ns)
     _number(trace)
     return trace
+
+
+def _drop_jobs_ended_before(readers: list[_PartReader], jobs: dict[int, Job]) -> None:
+    """Leave out the jobs that were over before what is kept begins, but for those that a task waits for in it."""
+    ended = {id for reader in readers for id in reader.calls.jobs_ended_before}
+    if ended:
+        tasks = (task for reader in readers for task in reader.tasks.tasks)
+        awaited = {state.wait.job for task in tasks for state in task.states if state.wait is not None}
+        for id in ended:
+            if jobs[id] not in awaited:
+                del jobs[id]
 
 
 def _dropped_before(part: Part) -> tuple[int, int]:

@@ -45,6 +45,7 @@ class CallReader:
         self._dropped: set[int] = set()
         self._sites: dict[Call, int] = {}
         self._job_of_call: list[tuple[Call, int]] = []
+        self.jobs_ended_before: set[int] = set()  # the recording, or what is kept of it
         self.calls: list[Call] = []
 
     def started(self, time_ns: int, thread: int, id: int, job: int, site: int, flags: int, task: int) -> None:
@@ -98,9 +99,10 @@ class CallReader:
             call.error = self._part.sites[site].name
 
     def _job_ended_before(self, time_ns: int, id: int, site: int, flags: int) -> None:
-        """A job that a task still waits for: its call was over where what is kept of the recording begins."""
+        """A job that a task may still wait for: its call was over where what is kept of the recording begins."""
         job = self._jobs.get(id)
         if job is not None:
+            self.jobs_ended_before.add(id)
             outcome = flags & OUTCOME_MASK
             job.finished_ns = time_ns
             job.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals

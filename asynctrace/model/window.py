@@ -14,7 +14,7 @@ def clip(trace: Trace, start_ns: int, end_ns: int) -> None:
     calls = [call for call in trace.calls if call.end_ns >= start_ns and call.started_ns <= end_ns]
     # A task can still wait for a job whose call is over.
     awaited = {
-        state.wait.job for task in tasks for state in task.states if state.wait is not None and state.end_ns >= start_ns
+        state.wait.job for task in tasks for state in task.states if state.wait is not None and state.end_ns > start_ns
     }
     for task in tasks:
         _clip_task(task, start_ns)

@@ -117,13 +117,11 @@ class _Base:
             self._add(thread, BLOCKING_STARTED, id, code, primitive, offset)
 
     def _add_jobs(self) -> None:
-        fold = self._fold
-        awaited = {task.awaited for task in self._tasks.values() if task.kind == WAITING}
-        for id, job in sorted(fold.jobs.items()):
-            if job.end is None or id in awaited:
-                task = job.task if job.task in self._tasks else 0
-                self._add(job.thread, JOB_SUBMITTED, id, task, job.site, job.flags | SEEN_LATE)
-            if job.end is not None and id in awaited:
+        # Those whose call is over, too: a task may wait for one, and the end of a step that runs still may name one.
+        for id, job in sorted(self._fold.jobs.items()):
+            task = job.task if job.task in self._tasks else 0
+            self._add(job.thread, JOB_SUBMITTED, id, task, job.site, job.flags | SEEN_LATE)
+            if job.end is not None:
                 site, flags = job.end
                 self._add(job.thread, CALL_FINISHED, id, 0, site, flags | SEEN_LATE)
 
