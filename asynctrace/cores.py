@@ -17,7 +17,7 @@ from asynctrace.errors import UsageError
 Core = Literal["native", "python"]
 
 VARIABLE = "ASYNCTRACE_CORE"
-_RECORDER = "asynctrace.recorder._native"
+RECORDER = "asynctrace.recorder._native"
 
 
 def core() -> Core:
@@ -26,7 +26,7 @@ def core() -> Core:
     Raises:
         UsageError: If `ASYNCTRACE_CORE` asks for one that is not there.
     """
-    return "python" if native_module(_RECORDER) is None else "native"
+    return "python" if native_module(RECORDER) is None else "native"
 
 
 def native_module(name: str) -> ModuleType | None:

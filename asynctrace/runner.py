@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asynctrace import stream
+from asynctrace.cores import RECORDER, native_module
 from asynctrace.errors import UsageError
 from asynctrace.probes.failure import logger
-from asynctrace.probes.loop import LoopProbe, probe_of
+from asynctrace.probes.loop import make_probe, probe_of
 from asynctrace.recording import Recording, output_path
 from asynctrace.termination import save_on_sigterm
 
@@ -117,7 +118,7 @@ def _instrumented(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
 def _keep_shims(loop: asyncio.AbstractEventLoop) -> None:
     probe = probe_of(loop)
     if probe is None:
-        probe = LoopProbe(loop)
+        probe = make_probe(loop, native_module(RECORDER))
         try:
             probe.install(loop)
         except BaseException:

@@ -19,7 +19,7 @@ from asynctrace.probes.finding import find_loops
 from asynctrace.probes.functions import FunctionProbe
 from asynctrace.probes.imports import ImportWatch
 from asynctrace.probes.jobs import JobProbe
-from asynctrace.probes.loop import LoopProbe, probe_of
+from asynctrace.probes.loop import LoopProbe, make_probe, probe_of
 from asynctrace.probes.meeting import LoopWatch, watch_by_monitoring
 from asynctrace.probes.monitoring import MonitoringProbe
 from asynctrace.probes.processes import ProcessProbe
@@ -29,7 +29,7 @@ from asynctrace.probes.sleeping import SleepProbe
 from asynctrace.probes.tasks import TaskTable
 from asynctrace.probes.threads import ThreadProbe
 from asynctrace.probes.wrapping import note_stack
-from asynctrace.recorder import DEFAULT_LIMIT_BYTES, Keeper, Recorder
+from asynctrace.recorder import DEFAULT_LIMIT_BYTES, Keeper, Recorder, make_recorder, native_core
 
 logger = logging.getLogger("asynctrace")
 
@@ -54,7 +54,7 @@ class Stream:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.recorder = Recorder(options.limit_bytes)
+        self.recorder = make_recorder(options.limit_bytes)
         self.guard = Guard(self.stop)
         self.table = TaskTable(self.recorder, self.guard)
         self.is_running = False
@@ -214,9 +214,16 @@ class Stream:
                 probe.remove()
 
     def _probe(self, loop: asyncio.AbstractEventLoop) -> LoopProbe:
+        native = native_core(self.recorder)
         probe = probe_of(loop)
+        is_permanent = False
+        if probe is not None and probe.is_native != (native is not None):  # of an earlier recording, on the other core
+            is_permanent = probe.is_permanent
+            probe.remove()
+            probe = None
         if probe is None:
-            new = LoopProbe(loop)
+            new = make_probe(loop, native)
+            new.is_permanent = is_permanent
             new.prepare(loop)
             self._loops[id(new)] = new  # first: whatever fails from here on, its shims come off
             probe = new.claim(loop)
@@ -245,7 +252,7 @@ class Stream:
     def begin_in_fork(self) -> Recorder:
         """Go on in a forked child, with a recorder of its own: what the parent recorded is the parent's to save."""
         self.recorder.end()
-        recorder = self.recorder = Recorder(self.options.limit_bytes)
+        recorder = self.recorder = type(self.recorder)(self.options.limit_bytes)
         self.table = TaskTable(recorder, self.guard)
         self.keeper = Keeper(recorder, self.guard.check)
         self.keeper.leave()  # until the child does something: many only replace themselves by another program

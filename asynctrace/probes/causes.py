@@ -30,7 +30,7 @@ def completed_from(recorder: Recorder, depth: int = 2) -> Cause:
         code = frame.f_code
         known = _io_codes.get(id(code))
         if known is None:
-            known = _io_codes[id(code)] = code, _class_of(code)
+            known = _io_codes[id(code)] = code, class_of(code)
         if known[1] == 1:
             kind = CAUSE_IO
         if known[1]:
@@ -42,7 +42,7 @@ def completed_from(recorder: Recorder, depth: int = 2) -> Cause:
     return kind, 0, site, 0
 
 
-def _class_of(code: CodeType) -> int:
+def class_of(code: CodeType) -> int:
     if code.co_filename in _IO_FILES:
         return 1
     if code.co_filename == _ASYNCIO + "unix_events.py" and "PipeTransport" in code.co_qualname:

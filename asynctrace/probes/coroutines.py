@@ -33,7 +33,7 @@ from asynctrace.events import (
 )
 from asynctrace.probes.loop import probe_of
 from asynctrace.probes.tasks import TaskEntry, TaskTable
-from asynctrace.recorder import Recorder, ThreadState
+from asynctrace.recorder import Recorder, ThreadState, native_core
 from asynctrace.recorder.reference import Cause
 
 CO_GENERATOR = 0x20
@@ -42,7 +42,7 @@ CO_COROUTINES = 0x80 | 0x100 | CO_ASYNC_GENERATOR  # coroutine, iterable corouti
 CO_ITERABLE_COROUTINE = 0x100
 # What `sleep(0)` yields in: no `async def`, and nothing in it but the one yield at which its awaiter stands as well.
 _BARE_YIELD = asyncio.tasks.__dict__["__sleep0"].__code__
-_SEND = dis.opmap.get("SEND", -1)
+SEND = dis.opmap.get("SEND", -1)
 _RESUME = dis.opmap.get("RESUME", -1)
 
 
@@ -78,7 +78,8 @@ class CoroutineTable:
     ) -> None:
         self.recorder = recorder
         self.tasks = tasks
-        self.ids: dict[int, int] = {}  # address of the frame -> id
+        native = native_core(recorder)
+        self.ids: dict[int, int] = {} if native is None else native.Addresses()  # address of the frame -> id
         self.bare_steps: dict[int, BareStep] = {}  # address of the outermost frame that is seen -> its step
         self._scope = scope
         self._meet_loop = meet_loop
@@ -274,7 +275,7 @@ def is_awaiting(frame: FrameType) -> bool:
     """Tell whether a frame stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller."""
     code, at = frame.f_code.co_code, frame.f_lasti
     # On 3.12 the position is that of SEND's inline cache, the instruction after it.
-    return code[at] == _SEND or code[at - 2] == _SEND
+    return code[at] == SEND or code[at - 2] == SEND
 
 
 def first_resume(code: CodeType) -> int:

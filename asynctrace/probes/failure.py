@@ -78,7 +78,11 @@ class Guard:
                 raise error
             finally:
                 del error  # this frame is in its traceback: the two would keep each other
-        if self.is_over:
+        self.check_own(error)
+
+    def check_own(self, error: BaseException) -> None:
+        """Stop the recording for an error that is ours for sure."""
+        if self.is_over or sys.is_finalizing():
             return
         try:
             self._tickets.pop()

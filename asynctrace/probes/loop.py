@@ -12,7 +12,7 @@ import weakref
 from asyncio import base_events as _base_events
 from asyncio import events as _events
 from collections.abc import Callable
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from asynctrace.clock import now_ns
@@ -47,6 +47,17 @@ _NEVER_S = 9e9  # of the clock, which counts from boot: anyio sets timers at inf
 UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
 IO: Cause = (CAUSE_IO, 0, 0, 0)
 _step_types: set[type] = set()
+# In the order in which they are put on a loop.
+_SHIMMED = (
+    "call_soon",
+    "call_soon_threadsafe",
+    "call_at",
+    "call_later",
+    "run_in_executor",
+    "add_reader",
+    "add_writer",
+)
+shim_types: set[type] = set()  # of the native core, once it is there; the reference's are functions with a mark
 
 
 def stepped_task(callback: Any) -> Any:
@@ -67,6 +78,8 @@ def stepped_task(callback: Any) -> Any:
 
 class LoopProbe:
     """The shims on one loop. Without a recorder they pass everything through."""
+
+    is_native = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop_ref = weakref.ref(loop)
@@ -96,6 +109,18 @@ class LoopProbe:
 
     def prepare(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make the shims, for one loop."""
+        for name in _SHIMMED:
+            self._shims[name] = self._make_shim(name, loop, self.loop_ref), _own(loop, name)
+        selector: Any = getattr(loop, "_selector", None)
+        if issubclass(type(selector), selectors.BaseSelector):
+            try:
+                ref = weakref.ref(selector)
+                self._select = ref, self._make_shim("select", selector, ref), _own(selector, "select")
+            except TypeError:
+                self._select = None
+
+    def _make_shim(self, name: str, owner: Any, owner_ref: Callable[[], Any]) -> Any:
+        """Return what stands in the place of a method, of the loop or of its selector."""
         makers = {
             "call_soon": self._make_call_soon,
             "call_soon_threadsafe": self._make_call_soon_threadsafe,
@@ -104,21 +129,21 @@ class LoopProbe:
             "run_in_executor": self._make_run_in_executor,
             "add_reader": self._make_add_reader,
             "add_writer": self._make_add_reader,
+            "select": self._make_select,
         }
-        for name, make in makers.items():
-            shim = make(_original(loop, name))
-            shim.__name__ = name
-            shim.__qualname__ = getattr(getattr(type(loop), name), "__qualname__", name)  # errors say it
-            setattr(shim, _MARK, True)
-            self._shims[name] = shim, _own(loop, name)
-        selector: Any = getattr(loop, "_selector", None)
-        if issubclass(type(selector), selectors.BaseSelector):
-            shim = self._make_select(_original(selector, "select"))
-            setattr(shim, _MARK, True)
-            try:
-                self._select = weakref.ref(selector), shim, _own(selector, "select")
-            except TypeError:
-                self._select = None
+        shim = makers[name](_original(owner, name))
+        shim.__name__ = name
+        shim.__qualname__ = qualified_name(owner, name)
+        setattr(shim, _MARK, True)
+        return shim
+
+    def callback_run(self, callback: Any, cause: Cause) -> Any:
+        """Return what stands in for a plain callback."""
+        return CallbackRun(callback, self, cause)
+
+    def step_run(self, callback: Any, entry: TaskEntry) -> Any:
+        """Return what stands in for a task's step."""
+        return StepRun(callback, self, entry)
 
     def claim(self, loop: asyncio.AbstractEventLoop) -> LoopProbe:
         """Become the probe that the loop carries, and return it; another one where another thread was first."""
@@ -159,6 +184,14 @@ class LoopProbe:
         """Have the first shim that is called on the loop's own thread call `meet(loop)`: now it runs on another."""
         self.guard, self._meet = guard, meet
 
+    def _meet_for(self, callback: Any) -> Recorder | None:
+        """Meet the loop, if this is its thread, because something is queued; return the recorder, if it has one."""
+        task = stepped_task(callback)
+        self.waking = callback if task is None else task
+        recorder = self._met()
+        self.waking = None
+        return recorder
+
     def _met(self) -> Recorder | None:
         """Meet the loop if this is its thread; return the recorder, if it has one then."""
         meet, loop = self._meet, self.loop_ref()
@@ -197,10 +230,7 @@ class LoopProbe:
             recorder = self.recorder
             if recorder is None and self._meet is not None:
                 try:
-                    task = stepped_task(callback)
-                    self.waking = callback if task is None else task
-                    recorder = self._met()
-                    self.waking = None
+                    recorder = self._meet_for(callback)
                 except BaseException:  # a signal's: what is to be woken must not be lost in it
                     original(get_loop(), callback, *args, **_keywords(context))
                     raise
@@ -478,6 +508,15 @@ def _note_loop_gone(ref: _LoopRef) -> None:
         recorder.append((now_ns(), recorder.local.state.id, LOOP_GONE, ref.id, 0, 0, 0))
 
 
+def make_probe(loop: asyncio.AbstractEventLoop, native: ModuleType | None) -> LoopProbe:
+    """Return a probe for a loop, of the native core if there is one."""
+    if native is None:
+        return LoopProbe(loop)
+    from asynctrace.probes.native_loop import NativeLoopProbe
+
+    return NativeLoopProbe(loop)
+
+
 def probe_of(loop: Any) -> LoopProbe | None:
     """Return the probe that a loop carries, or None."""
     found = getattr(loop, "__dict__", {}).get(_MARK)
@@ -487,7 +526,13 @@ def probe_of(loop: Any) -> LoopProbe | None:
 def _own(owner: Any, name: str) -> Any:
     """Return what the owner has as its own; None for a shim that another thread is about to take off."""
     own = vars(owner).get(name)
-    return None if type(own) is FunctionType and _MARK in vars(own) else own
+    is_ours = type(own) in shim_types or (type(own) is FunctionType and _MARK in vars(own))
+    return None if is_ours else own
+
+
+def qualified_name(owner: Any, name: str) -> str:
+    """Return what errors call a method."""
+    return str(getattr(getattr(type(owner), name), "__qualname__", name))
 
 
 def _original(owner: Any, name: str) -> Callable[..., Any]:

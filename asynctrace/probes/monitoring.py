@@ -33,13 +33,15 @@ from asynctrace.probes.coroutines import (
     CO_COROUTINES,
     CO_GENERATOR,
     CO_ITERABLE_COROUTINE,
+    SEND,
     CoroutineTable,
     first_resume,
     is_awaiting,
 )
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.tasks import TaskEntry, TaskTable
-from asynctrace.recorder import Recorder
+from asynctrace.probes.scope import Scope
+from asynctrace.recorder import Recorder, native_core
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # from 3.12 on
 if _monitoring is not None:
@@ -56,6 +58,8 @@ Callback = Callable[..., Any]
 class FunctionHooks(Protocol):
     """What this probe tells of plain functions (see `asynctrace.probes.functions`)."""
 
+    opened: dict[int, Any]
+
     def wants(self, code: CodeType) -> bool: ...
     def started(self, code: CodeType, frame: FrameType) -> bool: ...
     def finished(self, code: CodeType, frame: FrameType, error: BaseException | None) -> bool: ...
@@ -66,7 +70,7 @@ class MonitoringProbe:
 
     def __init__(
         self,
-        scope: Callable[[str], bool] | None,
+        scope: Scope | None,
         functions: FunctionHooks,
         meet_loop: Callable[[asyncio.AbstractEventLoop], None],
     ) -> None:
@@ -124,7 +128,21 @@ class MonitoringProbe:
         return True
 
     def _register(self) -> None:
-        callbacks = _make_callbacks(self._table, self._scope, self._functions, self._guard)
+        table = self._table
+        callbacks = _make_callbacks(table, self._scope, self._functions, self._guard)
+        native = native_core(table.recorder)
+        if native is not None:
+            made = native.CoroutineCallbacks(
+                core=table.recorder.native_core,  # type: ignore[attr-defined]  # of that core
+                ids=table.ids,
+                bare_steps=table.bare_steps,
+                opened=self._functions.opened,
+                scope=None if self._scope is None else self._scope.known,
+                guard=self._guard,
+                references=callbacks,
+                send=SEND,
+            )
+            callbacks = made.started, made.resumed, made.yielded, made.returned, made.thrown, made.unwound
         for name, callback in zip(_EVENT_NAMES, callbacks, strict=True):
             _monitoring.register_callback(self._tool_id, getattr(_EVENTS, name), callback)
 
@@ -142,7 +160,7 @@ class MonitoringProbe:
 
 
 def _make_callbacks(
-    table: CoroutineTable, scope: Callable[[str], bool] | None, functions: _PlainFunctions, guard: Guard
+    table: CoroutineTable, scope: Scope | None, functions: _PlainFunctions, guard: Guard
 ) -> tuple[Callback, ...]:
     """Return the callbacks, in the order of `_EVENT_NAMES`.
 
@@ -283,6 +301,7 @@ class _PlainFunctions:
 
     def __init__(self, hooks: FunctionHooks) -> None:
         self._hooks = hooks
+        self.opened = hooks.opened  # the calls that are open
         # Address of a code -> (the code, kept so that its address stays its own; what to do).
         self.on_start: dict[int, tuple[CodeType, Callable[[FrameType], None]]] = {}
         self.on_return: dict[int, tuple[CodeType, Callable[[FrameType, Any], None]]] = {}

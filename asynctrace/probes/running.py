@@ -9,7 +9,7 @@ from typing import Any
 
 from asynctrace.events import CAUSE_UNKNOWN, SEEN_LATE, STEP_FINISHED, STEP_STARTED, SUSPENDED, TASK_READY
 from asynctrace.probes.loop import TIMER, UNKNOWN, LoopProbe, stepped_task
-from asynctrace.probes.runs import CallbackRun, Run, StepRun, callback_of
+from asynctrace.probes.runs import callback_of, is_run
 from asynctrace.probes.tasks import CFuture, PyFuture, is_task_type
 
 
@@ -90,14 +90,14 @@ def _wrap_queued(probe: LoopProbe, loop: Any, time_ns: int) -> set[Any]:
             if type(handle) not in (asyncio.Handle, asyncio.TimerHandle) or handle._callback is None:
                 continue
             callback = handle._callback
-            if issubclass(type(callback), Run):
+            if is_run(callback):
                 callback = callback_of(callback)
             task = stepped_task(callback)
             if task is None:
                 by = probe.timer(handle._when) if cause is TIMER else cause
-                handle._callback = CallbackRun(callback, probe, by)
+                handle._callback = probe.callback_run(callback, by)
             else:
                 stepped.add(task)
                 entry = table.meet(task, time_ns, state, SEEN_LATE)
-                handle._callback = StepRun(callback, probe, entry)
+                handle._callback = probe.step_run(callback, entry)
     return stepped

@@ -182,6 +182,14 @@ def _check_begin(run: Run, probe: LoopProbe, error: BaseException, args: tuple[A
         raise
 
 
+run_types: list[type] = [Run]  # and the native core's, once it is there
+
+
+def is_run(callback: Any) -> bool:
+    """Tell whether this stands in for a callback."""
+    return issubclass(type(callback), tuple(run_types))
+
+
 def callback_of(run: Any) -> Any:
     """Return the callback that a run stands in for."""
     return run._asynctrace[0]

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 
-def make_scope(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool] | None:
-    """Return a function that tells by a code's file whether it is in scope; None when everything is.
+class Scope:
+    """Tells by a code's file whether it is in scope. It decides about each file once."""
+
+    def __init__(self, include: Sequence[str], exclude: Sequence[str]) -> None:
+        self._include = tuple(include)
+        self._exclude = tuple(exclude)
+        self.known: dict[str, bool] = {}
+
+    def __call__(self, path: str) -> bool:
+        found = self.known.get(path)
+        if found is None:
+            found = self.known[path] = _decide(path, self._include, self._exclude)
+        return found
+
+
+def make_scope(include: Sequence[str], exclude: Sequence[str]) -> Scope | None:
+    """Return a scope; None when everything is in it.
 
     A pattern matches the whole path, or its end after a slash: `api/*.py` is the same as `*/api/*.py`.
     """
-    if not include and not exclude:
-        return None
-    known: dict[str, bool] = {}
-
-    def is_in_scope(path: str) -> bool:
-        found = known.get(path)
-        if found is None:
-            found = known[path] = _decide(path, include, exclude)
-        return found
-
-    return is_in_scope
+    return Scope(include, exclude) if include or exclude else None
 
 
 def _decide(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

@@ -28,7 +28,7 @@ from asynctrace.events import (
 )
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.jobs import JobId
-from asynctrace.recorder import Recorder, ThreadState
+from asynctrace.recorder import Recorder, ThreadState, native_core
 from asynctrace.recorder.reference import Cause
 
 PyTask: Any = _tasks._PyTask  # type: ignore[attr-defined]  # asyncio's own name for its Task in Python
@@ -88,7 +88,10 @@ class TaskTable:
     def __init__(self, recorder: Recorder, guard: Guard | None = None) -> None:
         self.recorder = recorder
         self.guard = guard or Guard(lambda: None)
-        self._entries: dict[int, TaskEntry] = {}
+        # By address. The native core has an entry and a table of its own, which work the same.
+        native = native_core(recorder)
+        self._entry_type: type[TaskEntry] = TaskEntry if native is None else native.TaskEntry
+        self._entries: dict[int, TaskEntry] = {} if native is None else native.Addresses(True)
         self._job_futures: dict[int, tuple[JobId, weakref.ref[Any]]] = {}
         self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
         # Of eager steps whose roots are not seen: (task, end, thread, outcome, site) of what was seen of them.
@@ -107,7 +110,7 @@ class TaskTable:
             if expected is not None and expected() is task:
                 flags |= SEEN_LATE
         recorder = self.recorder
-        entry = TaskEntry(recorder.new_id(), task, self)
+        entry = self._entry_type(recorder.new_id(), task, self)
         ref = _TaskRef(task, _collected)
         ref.entry = entry
         entry.ref = ref
@@ -225,8 +228,13 @@ class TaskTable:
         return awaited, site, SUSPENDED
 
 
+    def collected(self, entry: TaskEntry) -> None:
+        """Tell that a task is gone; called as the callback of a weak reference."""
+        self.guard(_note_collected, entry)
+
+
 def _collected(ref: _TaskRef) -> None:
-    ref.entry.table.guard(_note_collected, ref.entry)
+    ref.entry.table.collected(ref.entry)
 
 
 def _note_collected(entry: TaskEntry) -> None:

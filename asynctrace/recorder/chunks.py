@@ -1,8 +1,7 @@
 """The events that a recorder keeps: in order of time, in chunks, within a bound; the oldest folded into one base.
 
-Hooks append to a flat list and never come here. What they appended is taken off that list from time to time, by the
-keeper's thread, and *settled* when it has to be written, or takes too much memory: sorted and moved to chunks of 56
-bytes an event.
+Hooks append to a store and never come here. What they appended is taken out of it from time to time, by the keeper's
+thread, and *settled* when it has to be written, or takes too much memory: sorted and moved to chunks.
 """
 
 from __future__ import annotations
@@ -14,31 +13,140 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from operator import itemgetter
+from typing import Any, Protocol
 
 from asynctrace.events import LOST, Event
 from asynctrace.recorder.fold import Fold
 
 FIELDS = 7
 
-_EVENT_BYTES = 56  # settled
-_OPEN_EVENT_BYTES = 130  # in the list, as Python's integers
 _ENTRY_BYTES = 200  # of a name, a text, a thread in the tables
 _TAKEN_AT_ONCE = 16_384
 _LARGEST_CHUNK = 8192
 _SMALLEST_CHUNK = 512
 
 
+class Store(Protocol):
+    """Where hooks append, and the form in which events are held. What is settled is *packed*: bytes of equal length.
+
+    `Taken` is whatever form the store has for what was taken out of it and is not settled yet.
+    """
+
+    event_bytes: int  # settled
+    open_event_bytes: int  # not settled
+
+    def __len__(self) -> int:
+        """Return how many events are in it."""
+        ...
+
+    def take(self) -> Any:
+        """Take all out."""
+        ...
+
+    def none(self) -> Any:
+        """Return nothing, in the form of what is taken."""
+        ...
+
+    def settle(self, pending: Any, taken: Any, until_ns: int, start_ns: int) -> tuple[Any, Any]:
+        """Return (packed, still pending): all in order of time, none before the start, parted at a time.
+
+        What has the same time stays in the order of its coming: so what one thread did stays in order.
+        """
+        ...
+
+    def count(self, taken: Any) -> int:
+        """Return how many events were taken."""
+        ...
+
+    def fields(self, taken: Any) -> list[int] | array[int]:
+        """Return the fields of what was taken."""
+        ...
+
+    def open_fields(self) -> list[int] | array[int]:
+        """Return the fields of what is in it."""
+        ...
+
+    def unpack(self, packed: Any, begin: int, end: int) -> array[int]:
+        """Return the fields of some packed events."""
+        ...
+
+
+class FlatStore:
+    """The store of the Python reference: one list of fields, which hooks extend by seven at a time."""
+
+    event_bytes = 56  # an array of machine integers
+    open_event_bytes = 130  # in the list, as Python's integers
+
+    def __init__(self, fields: list[int]) -> None:
+        self._fields = fields
+
+    def __len__(self) -> int:
+        return len(self._fields) // FIELDS
+
+    def take(self) -> list[int]:
+        """Take all out."""
+        fields = self._fields
+        count = len(self) * FIELDS
+        taken = fields[:count]
+        del fields[:count]
+        return taken
+
+    def none(self) -> list[int]:
+        """Return no fields."""
+        return []
+
+    def settle(
+        self, pending: list[int], taken: list[int], until_ns: int, start_ns: int
+    ) -> tuple[array[int], list[int]]:
+        """Sort and part; see `Store`."""
+        pending += taken
+        times = pending[::FIELDS]
+        if sorted(times) != times:
+            # Of one thread the times never go back, but a wake's time is read before the call that makes it happen, and
+            # threads append as they come.
+            events = sorted(events_of(pending), key=itemgetter(0))
+            pending = list(chain.from_iterable(events))
+            times.sort()
+        early = bisect_left(times, start_ns)
+        if early:  # another thread's, stamped while the hooks were put in
+            pending[: early * FIELDS : FIELDS] = times[:early] = [start_ns] * early
+        ready = bisect_right(times, until_ns) * FIELDS
+        return array("q", pending[:ready]), pending[ready:]
+
+    def count(self, taken: list[int]) -> int:
+        """Return how many events were taken."""
+        return len(taken) // FIELDS
+
+    def fields(self, taken: list[int]) -> list[int]:
+        """Return what was taken."""
+        return taken
+
+    def open_fields(self) -> list[int]:
+        """Return what is in it."""
+        return self._fields[: len(self) * FIELDS]
+
+    def unpack(self, packed: array[int], begin: int, end: int) -> array[int]:
+        """Return some of an array."""
+        return packed[begin * FIELDS : end * FIELDS]
+
+
 class Chunk:
     """Settled events, next to each other in time."""
 
-    __slots__ = ("cpu_ns", "fields")
+    __slots__ = ("_store", "count", "cpu_ns", "packed")
 
-    def __init__(self) -> None:
-        self.fields = array("q")
+    def __init__(self, store: Store, packed: Any) -> None:
+        self._store = store
+        self.packed = packed
+        self.count = 0
         self.cpu_ns = 0  # of the process, when its last events were settled
 
+    def fields(self, begin: int = 0, end: int | None = None) -> array[int]:
+        """Return the fields of its events, seven each, or of some."""
+        return self._store.unpack(self.packed, begin, self.count if end is None else end)
+
     def __len__(self) -> int:
-        return len(self.fields) // FIELDS
+        return self.count
 
 
 class History:
@@ -47,24 +155,24 @@ class History:
     Events are numbered from 0 in the order of their settling; `first` is the oldest kept, so as many were dropped.
 
     Args:
-        fields: The list that hooks extend.
+        store: Where hooks append.
         limit_bytes: What the events may take, with the tables beside them.
         table_entries: Tells how many entries the tables have.
     """
 
-    def __init__(self, fields: list[int], limit_bytes: int, table_entries: Callable[[], int]) -> None:
+    def __init__(self, store: Store, limit_bytes: int, table_entries: Callable[[], int]) -> None:
         self.limit_bytes = limit_bytes
         self.lock = threading.RLock()  # of those who read and settle; hooks never wait for it
         self.is_busy = False  # a signal's handler can get in the middle, on the thread that holds the lock
         self.start_ns = 0  # when the recording's clock started
         self.first = 0
         self.end = 0  # the number of the next event to be settled
-        self._fields = fields
-        self._taken: deque[tuple[int, list[int]]] = deque()  # (when, fields) off that list
-        self._pending: list[int] = []  # of these, what is so young that an older one may still come
+        self._store = store
+        self._taken: deque[tuple[int, Any]] = deque()  # (when, what) was taken out of the store
+        self._pending = store.none()  # of these, what is so young that an older one may still come
         self._table_entries = table_entries
         self._chunks: deque[Chunk] = deque()
-        self._chunk_events = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, limit_bytes // _EVENT_BYTES // 16))
+        self._chunk_events = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, limit_bytes // store.event_bytes // 16))
         self._fold = Fold()
         self._base_ns = 0  # the time of the newest event that was dropped
         self._base_cpu_ns = 0
@@ -74,67 +182,59 @@ class History:
         return self.end + self.open_count
 
     def take(self, time_ns: int) -> None:
-        """Take what hooks have appended off their list: quick, so that it can be done often."""
-        fields = self._fields
-        count = len(fields) - len(fields) % FIELDS
-        if count:
-            self._taken.append((time_ns, fields[:count]))
-            del fields[:count]
+        """Take what hooks have appended out of the store: quick, so that it can be done often."""
+        if len(self._store):
+            self._taken.append((time_ns, self._store.take()))
 
     def settle(self, until_ns: int, cpu_ns: int) -> bool:
         """Settle the oldest of what was taken, with times up to `until_ns`; return whether there may be more.
 
         To be called with the lock held, as `take`.
         """
-        pending = self._pending
+        store, taken = self._store, self._store.none()
         if self._taken:
-            taken_ns, fields = self._taken.popleft()
-            pending += fields
+            taken_ns, taken = self._taken.popleft()
             if self._taken:
                 until_ns = min(until_ns, taken_ns)  # what is older than this may be in the next
-        times = pending[::FIELDS]
-        if sorted(times) != times:
-            # Of one thread the times never go back, but a wake's time is read before the call that makes it happen, and
-            # threads append as they come: the sort is stable, so what one thread did stays in order.
-            events = sorted(events_of(pending), key=itemgetter(0))
-            pending = list(chain.from_iterable(events))
-            times.sort()
-        early = bisect_left(times, self.start_ns)
-        if early:  # another thread's, stamped while the hooks were put in
-            pending[: early * FIELDS : FIELDS] = times[:early] = [self.start_ns] * early
-        ready = bisect_right(times, until_ns) * FIELDS
-        self._pending = pending[ready:]
+        count = store.count(self._pending) + store.count(taken)
+        packed, self._pending = store.settle(self._pending, taken, until_ns, self.start_ns)
+        count -= store.count(self._pending)
+        unit = len(packed) // count if count else 0  # of an event, whatever the form
         position = 0
-        while position < ready:
+        while position < count:
             if not self._chunks or len(self._chunks[-1]) >= self._chunk_events:
-                self._chunks.append(Chunk())
+                self._chunks.append(Chunk(store, packed[:0]))
             chunk = self._chunks[-1]
-            end = min(ready, position + (self._chunk_events - len(chunk)) * FIELDS)
-            chunk.fields.extend(array("q", pending[position:end]))
+            end = min(count, position + self._chunk_events - len(chunk))
+            chunk.packed += packed[position * unit : end * unit]
+            chunk.count += end - position
             chunk.cpu_ns = cpu_ns
             position = end
-        self.end += ready // FIELDS
+        self.end += count
         return bool(self._taken)
 
     @property
     def open_count(self) -> int:
         """How many events are not settled."""
-        return (len(self._pending) + sum(len(fields) for _, fields in list(self._taken)) + len(self._fields)) // FIELDS
+        count = self._store.count
+        return count(self._pending) + sum(count(taken) for _, taken in list(self._taken)) + len(self._store)
 
     @property
     def used_bytes(self) -> int:
         """What the events and tables take, about."""
         entries = self._table_entries()
-        return (self.end - self.first) * _EVENT_BYTES + self.open_count * _OPEN_EVENT_BYTES + entries * _ENTRY_BYTES
+        store = self._store
+        kept_bytes = (self.end - self.first) * store.event_bytes
+        return kept_bytes + self.open_count * store.open_event_bytes + entries * _ENTRY_BYTES
 
     def is_worth_taking(self) -> bool:
-        """Tell whether so much was appended that it should be taken off the list."""
-        return len(self._fields) > _TAKEN_AT_ONCE * FIELDS
+        """Tell whether so much was appended that it should be taken out of the store."""
+        return len(self._store) > _TAKEN_AT_ONCE
 
     def is_worth_settling(self) -> bool:
-        """Tell whether settling, which takes time and halves the memory of an event, is called for."""
+        """Tell whether settling, which takes time, is called for."""
         still_open = self.open_count
-        if still_open * _OPEN_EVENT_BYTES > self.limit_bytes // 2:
+        if still_open * self._store.open_event_bytes > self.limit_bytes // 2:
             return True
         # Where the oldest has to go before long, only what is settled can.
         return still_open > self._chunk_events and self.used_bytes > self.limit_bytes * 3 // 4
@@ -147,9 +247,10 @@ class History:
     def drop_oldest(self) -> list[int]:
         """Fold the oldest chunk into the base; return the tasks that ended in it. To be called with the lock held."""
         chunk = self._chunks.popleft()
-        self._fold.advance(chunk.fields)
+        fields = chunk.fields()
+        self._fold.advance(fields)
         self.first += len(chunk)
-        self._base_ns = max(self._base_ns, *chunk.fields[-FIELDS::FIELDS])
+        self._base_ns = max(self._base_ns, fields[-FIELDS])
         self._base_cpu_ns = chunk.cpu_ns
         return self._fold.take_ended_tasks()
 
@@ -164,16 +265,13 @@ class History:
         for chunk in list(self._chunks):
             last = first + len(chunk)
             if last > begin and first < end:
-                if first >= begin and last <= end and len(chunk) >= self._chunk_events:
-                    yield chunk, chunk.fields  # whole, and no longer added to
-                else:
-                    yield chunk, chunk.fields[max(0, begin - first) * FIELDS : (end - first) * FIELDS]
+                yield chunk, chunk.fields(max(0, begin - first), min(len(chunk), end - first))
             first = last
 
     def open_fields(self) -> list[int]:
         """Return the fields of what is not settled yet, in the order of its coming."""
-        taken = chain.from_iterable(fields for _, fields in list(self._taken))
-        return [*self._pending, *taken, *self._fields[: len(self._fields) - len(self._fields) % FIELDS]]
+        taken = (self._pending, *(taken for _, taken in list(self._taken)))
+        return [*chain.from_iterable(map(self._store.fields, taken)), *self._store.open_fields()]
 
     def follow(self) -> Follower:
         """Return a fold of its own that stands at the oldest kept event. To be called with the lock held."""
@@ -183,9 +281,8 @@ class History:
         """Return the number of the first settled event that is not before a time."""
         first = self.first
         for chunk in list(self._chunks):
-            if chunk.fields[-FIELDS] >= time_ns:
-                times = chunk.fields[::FIELDS]
-                return first + bisect_left(times, time_ns)
+            if chunk.fields(len(chunk) - 1)[0] >= time_ns:
+                return first + bisect_left(chunk.fields()[::FIELDS], time_ns)
             first += len(chunk)
         return first
 
@@ -193,9 +290,9 @@ class History:
         """Return (sites and stacks, threads) that the kept events name; some more, too: any `other` may be either."""
         numbers: set[int] = set()
         threads: set[int] = set()
-        every = [chunk.fields for chunk in list(self._chunks)]
+        every = (chunk.fields() for chunk in list(self._chunks))
         base = list(chain.from_iterable(self._fold.base(0)))
-        for fields in (*every, self.open_fields(), base):
+        for fields in chain(every, (self.open_fields(), base)):
             others = {other for other in fields[4::FIELDS] if other < 1 << 32}
             numbers.update(fields[5::FIELDS], others)
             threads.update(fields[1::FIELDS], others)

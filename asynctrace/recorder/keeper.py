@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from asynctrace import clock
-from asynctrace.recorder.reference import Recorder, ThreadState
+from asynctrace.recorder.reference import Recorder
 
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
@@ -100,7 +100,7 @@ class Keeper:
     def _run(self) -> None:
         self._native_id = _thread.get_native_id()
         # What a finalizer that happens to run here brings about is of no thread of the program's.
-        self.recorder.local.__dict__["state"] = ThreadState()
+        self.recorder.local.state = self.recorder.new_thread_state()
         try:
             while self._has_to_go_on():
                 self._wake.acquire(True, 0.0 if self.jobs or self._is_behind else self._interval_s)

@@ -13,11 +13,11 @@ import sys
 import threading
 import time
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asynctrace import clock
 from asynctrace.events import Event, Part, ThreadInfo
-from asynctrace.recorder.chunks import History, events_of, in_order
+from asynctrace.recorder.chunks import FlatStore, History, Store, events_of, in_order
 from asynctrace.recorder.describing import Describer, Entries
 from asynctrace.recorder.tables import Tables, traced_codes
 
@@ -92,27 +92,37 @@ class Recorder:
         self.wall_ns = clock.wall_ns()
         self._cpu_start_ns = time.process_time_ns()
         self._cpu_end_ns = 0
-        # The fields of all events, one after another: a tuple kept for each would take half as much again, in time and
-        # memory. Extending a list by a tuple is one step that no other thread, signal or collection gets into.
-        self._fields: list[int] = []
-        self.append: Callable[[Event], None] = self._fields.extend
-        # The process is part of each id, so that the parts of several processes never mix up theirs.
-        self.new_id: Callable[[], int] = itertools.count((self.pid << 32) + 1).__next__
         self.sees_coroutines = False
         self.is_open = True  # until the recording stops; what was made to record asks before it does
         self.tables = Tables()
         self.names = self.tables.names
         self.codes = self.tables.codes
         self.site, self.text, self.stack = self.tables.site, self.tables.text, self.tables.stack
-        self.history = History(self._fields, limit_bytes, self._count_entries)
-        self.sinks: list[Sink] = []  # that the keeper feeds
-        self._swept = 0  # entries that the last sweep left
-        self._swept_end = 0  # how many events there had been
+        self.local: Any = _Local(self)
+        self.append: Callable[[Event], None]
+        self.new_id: Callable[[], int]
+        self.history = History(self._make_store(), limit_bytes, self._count_entries)
         # While the keeper is away for a fork, whoever appends asks it to come back.
         self.is_unattended = False
         self.attend: Callable[[], None] = _do_nothing
+        self.sinks: list[Sink] = []  # that the keeper feeds
+        self._swept = 0  # entries that the last sweep left
+        self._swept_end = 0  # how many events there had been
         self.detach: Callable[[], None] = _do_nothing  # have the keeper leave
-        self.local = _Local(self)
+
+    def _make_store(self) -> Store:
+        """Set what hooks append with, and return where that goes."""
+        # The fields of all events, one after another: a tuple kept for each would take half as much again, in time and
+        # memory. Extending a list by a tuple is one step that no other thread, signal or collection gets into.
+        fields: list[int] = []
+        self.append = fields.extend
+        # The process is part of each id, so that the parts of several processes never mix up theirs.
+        self.new_id = itertools.count((self.pid << 32) + 1).__next__
+        return FlatStore(fields)
+
+    def new_thread_state(self) -> ThreadState:
+        """Return the state of a thread that is none of the program's, and has the id 0."""
+        return ThreadState()
 
     @property
     def events(self) -> list[Event]:
@@ -134,7 +144,7 @@ class Recorder:
             native_id=threading.get_native_id(),
             is_main=thread is threading.main_thread(),
         )
-        state = ThreadState()
+        state = self.new_thread_state()
         state.id = self.tables.add_thread(state, info)
         return state
 
@@ -183,11 +193,15 @@ class Recorder:
                     self.names.pop(task, None)
                 # Once all that was there at the last sweep is gone, or the tables have doubled.
                 if history.first >= self._swept_end or len(self.tables) > 2 * self._swept + 1_000:
+                    self._forget_places()
                     self.tables.sweep(*history.used_numbers())
                     self._swept, self._swept_end = len(self.tables), history.end
             finally:
                 history.is_busy = False
         return True
+
+    def _forget_places(self) -> None:
+        """Forget what was looked up in the tables, for some of it goes."""
 
     def _count_entries(self) -> int:
         return len(self.tables) + len(self.names)

@@ -1,11 +1,17 @@
-/* The native core of the recorder: the module. Its reference is `asynctrace.recorder.reference`. */
+/* The native core of the recorder: the module. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "events.h"
 
-#ifdef Py_GIL_DISABLED
-#error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
-#endif
+PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
+
+#define FAST(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef functions[] = {
+    {"unpack", FAST(unpack_events), METH_FASTCALL, "unpack(events, first_id, begin, end): an array of seven fields each"},
+    {"settle", FAST(settle_events), METH_FASTCALL, "settle(pending, taken, until_ns, start_ns): (ready, pending)"},
+    {"set_class_of_code", set_class_of_code, METH_O, "set_class_of_code(function): see wakes.c"},
+    {NULL, NULL, 0, NULL},
+};
 
 static int
 execute(PyObject *module)
@@ -14,7 +20,16 @@ execute(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "the native core works in the main interpreter only");
         return -1;
     }
-    return 0;
+    PyTypeObject *types[] = {
+        &Addresses_Type, &Core_Type,        &ThreadState_Type, &TaskEntry_Type, &LoopState_Type,
+        &Run_Type,       &CallbackRun_Type, &StepRun_Type,     &Shim_Type,      &CoroutineCallbacks_Type,
+    };
+    for (size_t index = 0; index < sizeof(types) / sizeof(types[0]); index++) {
+        if (PyModule_AddType(module, types[index]) < 0) {
+            return -1;
+        }
+    }
+    return PyModule_AddIntConstant(module, "EVENT_BYTES", sizeof(Packed)) < 0 ? -1 : learn_asyncio();
 }
 
 static PyModuleDef_Slot slots[] = {
@@ -30,6 +45,7 @@ static PyModuleDef definition = {
     .m_name = "asynctrace.recorder._native",
     .m_doc = "The native core of the recorder, in C.",
     .m_size = 0,
+    .m_methods = functions,
     .m_slots = slots,
 };
 

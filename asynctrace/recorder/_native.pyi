@@ -1,0 +1,122 @@
+"""The native core of the recorder, in C. What each part does is defined by its reference in Python."""
+
+import asyncio
+from array import array
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from asynctrace.events import Event
+from asynctrace.recorder.reference import Cause
+from asynctrace.recorder.reference import ThreadState as _ThreadState
+
+EVENT_BYTES: int
+
+def unpack(events: bytes | bytearray, first_id: int, begin: int, end: int) -> array[int]:
+    """Return the fields of packed events, seven each."""
+
+def settle(pending: bytes, taken: bytes, until_ns: int, start_ns: int) -> tuple[bytes, bytes]:
+    """Return packed events in order of time, none before the start, parted into those up to a time and those after."""
+
+def set_class_of_code(function: Callable[[CodeType], int]) -> None:
+    """Have wakes classed by this: 1 for code of I/O, 2 for the loop's, else 0."""
+
+class Addresses:
+    """As much of a dict as the probes use, from addresses to ids, or with `Addresses(True)` to objects."""
+
+    def __init__(self, holds_objects: bool = False) -> None: ...
+    def get(self, address: int, missing: Any = None) -> Any: ...
+    def pop(self, address: int, missing: Any) -> Any: ...
+    def values(self) -> list[Any]: ...
+    def __getitem__(self, address: int) -> Any: ...
+    def __setitem__(self, address: int, value: Any) -> None: ...
+    def __delitem__(self, address: int) -> None: ...
+    def __contains__(self, address: int) -> bool: ...
+    def __len__(self) -> int: ...
+
+class ThreadState(_ThreadState):
+    """What one thread is doing."""
+
+class Core:
+    """The native half of a recorder: holds the events that were appended, 32 bytes each."""
+
+    attend: Callable[[], None]
+    is_unattended: bool
+    state: _ThreadState  # of the current thread
+
+    def __init__(
+        self,
+        local: Any,
+        first_id: int,
+        codes: dict[int, tuple[int, CodeType]],
+        site: Callable[[CodeType], int],
+        text: Callable[[str], int],
+        names: dict[int, str],
+    ) -> None: ...
+    def append(self, event: Event, /) -> None:
+        """Append an event.
+
+        Raises:
+            OverflowError: If a number is larger than any of a recording's.
+        """
+
+    def new_id(self) -> int: ...
+    def take(self) -> bytes:
+        """Return the events, packed; from here they are gone."""
+
+    def copy(self) -> bytes:
+        """Return the events, packed."""
+
+    def forget_sites(self) -> None:
+        """Look sites up in the tables again: some are about to go."""
+
+    def __len__(self) -> int: ...
+
+class LoopState:
+    """The native half of a LoopProbe, and its base."""
+
+    has_machine_clock: bool
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
+    def callback_run(self, callback: Any, cause: Cause) -> Any: ...
+    def step_run(self, callback: Any, entry: Any) -> Any: ...
+
+class Run:
+    """Stands in for a callback."""
+
+class CallbackRun(Run): ...
+class StepRun(Run): ...
+
+class Shim:
+    """Stands on a loop, or on its selector, in the place of the method `name`."""
+
+    def __init__(
+        self,
+        name: str,
+        probe: LoopState,
+        owner_ref: Callable[[], Any],
+        original: Callable[..., Any],
+        qualified_name: str,
+    ) -> None: ...
+
+class CoroutineCallbacks:
+    """The callbacks of `sys.monitoring`; what is unusual they hand on to the references."""
+
+    started: Callable[..., Any]
+    resumed: Callable[..., Any]
+    yielded: Callable[..., Any]
+    returned: Callable[..., Any]
+    thrown: Callable[..., Any]
+    unwound: Callable[..., Any]
+
+    def __init__(
+        self,
+        core: Core,
+        ids: Addresses,
+        bare_steps: dict[int, Any],
+        opened: dict[int, Any],
+        scope: dict[str, bool] | None,
+        guard: Callable[..., Any],
+        references: tuple[Callable[..., Any], ...],
+        send: int,
+    ) -> None: ...

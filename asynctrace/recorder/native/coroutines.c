@@ -1,0 +1,301 @@
+/* The callbacks of sys.monitoring on CPython 3.12 and later, as asynctrace.probes.monitoring defines them.
+ *
+ * Here is what happens all the time: a known coroutine starts where a known one awaits it, or as its task's root, goes on,
+ * is suspended and ends. For the rest each callback calls its reference, which works on the same tables.
+ */
+
+#include "native.h"
+#include <structmember.h>
+
+enum { CO_GENERATORS_WE_LEAVE = 0x100 | 0x200 }; /* iterable coroutines, async generators */
+enum { CO_ANY_COROUTINE = 0x80 | CO_GENERATORS_WE_LEAVE };
+enum { STARTED, RESUMED, YIELDED_, RETURNED_, THROWN_, UNWOUND, CALLBACKS };
+
+typedef struct {
+    PyObject_HEAD
+    Core *core;
+    Addresses *ids;       /* address of the frame -> id */
+    PyObject *bare_steps; /* a dict: while it is not empty the references see to everything */
+    PyObject *opened;     /* a dict: the open calls of plain functions */
+    PyObject *scope;      /* a dict: file -> whether it is in scope, of those that were asked for; NULL: all are */
+    PyObject *guard;
+    PyObject *references; /* a tuple of six functions */
+    int send;             /* the opcode of SEND */
+} Callbacks;
+
+static PyObject *
+refer(Callbacks *self, int which, PyObject *const *args, Py_ssize_t count)
+{
+    return PyObject_Vectorcall(PyTuple_GET_ITEM(self->references, which), args, (size_t)count, NULL);
+}
+
+static PyObject *
+done(Callbacks *self, int result)
+{
+    return result < 0 && failed(self->guard) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static inline int
+flags_of(PyObject *code)
+{
+    return ((PyCodeObject *)code)->co_flags;
+}
+
+/* Whether a coroutine of this code is certainly recorded; else its reference finds out. */
+static bool
+is_surely_in_scope(Callbacks *self, PyObject *code)
+{
+    if (self->scope == NULL) {
+        return true;
+    }
+    return PyDict_GetItemWithError(self->scope, ((PyCodeObject *)code)->co_filename) == Py_True;
+}
+
+/* Whether a frame stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller. */
+static int
+is_awaiting(Callbacks *self, PyFrameObject *frame)
+{
+    int at = PyFrame_GetLasti(frame);
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyObject *bytes = PyCode_GetCode(code); /* cached by CPython */
+    Py_DECREF(code);
+    if (bytes == NULL) {
+        return -1;
+    }
+    const unsigned char *instructions = (const unsigned char *)PyBytes_AS_STRING(bytes);
+    Py_ssize_t size = PyBytes_GET_SIZE(bytes);
+    /* On 3.12 the position is that of SEND's inline cache, the instruction after it. */
+    bool found = (at >= 0 && at < size && instructions[at] == self->send) ||
+                 (at >= 2 && at - 2 < size && instructions[at - 2] == self->send);
+    Py_DECREF(bytes);
+    return found;
+}
+
+/* Tell what awaits a coroutine that starts: 1 and the id (0: it is its task's root), 0: that takes a closer look. */
+static int
+find_awaiter(Callbacks *self, PyFrameObject *frame, ThreadState *state, int64_t *awaiter)
+{
+    *awaiter = 0;
+    if (state->root != NULL && state->root_task == state->task) {
+        PyObject *generator = PyFrame_GetGenerator(frame);
+        bool is_root = (void *)generator == state->root;
+        Py_XDECREF(generator);
+        if (is_root) {
+            return 1;
+        }
+    }
+    PyFrameObject *back = PyFrame_GetBack(frame);
+    if (back == NULL) {
+        return 0;
+    }
+    int found = 0;
+    *awaiter = map_get(&self->ids->map, back, 0);
+    if (*awaiter != 0) {
+        found = is_awaiting(self, back);
+    }
+    Py_DECREF(back);
+    return found;
+}
+
+static PyObject *
+started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *code = args[0];
+    int flags = flags_of(code);
+    if (!(flags & CO_ANY_COROUTINE) || flags & CO_GENERATORS_WE_LEAVE || !is_surely_in_scope(self, code)) {
+        return refer(self, STARTED, args, count);
+    }
+    Core *core = self->core;
+    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    int64_t site = site_of_known_code(core, code);
+    if (site <= 0 || frame == NULL || map_get(&self->ids->map, frame, 0) != 0) {
+        return site < 0 ? done(self, -1) : refer(self, STARTED, args, count);
+    }
+    ThreadState *state = current_state(core);
+    if (state == NULL) {
+        return done(self, -1);
+    }
+    int64_t awaiter;
+    int found = find_awaiter(self, frame, state, &awaiter);
+    if (found == 0) {
+        Py_DECREF(state);
+        return refer(self, STARTED, args, count);
+    }
+    int result = -1;
+    if (found > 0) {
+        int64_t id = new_id(core);
+        result = map_set(&self->ids->map, frame, id) < 0
+                     ? -1
+                     : append(core, now_ns(), (uint32_t)state->id, COROUTINE_STARTED, id, awaiter, site, 0);
+    }
+    Py_DECREF(state);
+    return done(self, result);
+}
+
+/* Note an event of the coroutine that runs; 1: it is not known, or not of the kind that is seen to here. */
+static int
+note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
+{
+    if (flags_of(code) & CO_GENERATORS_WE_LEAVE) {
+        return 1;
+    }
+    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    int64_t id;
+    if (kind == COROUTINE_FINISHED) {
+        if (!map_pop(&self->ids->map, frame, &id)) {
+            return 1;
+        }
+    }
+    else if ((id = map_get(&self->ids->map, frame, 0)) == 0) {
+        return 1;
+    }
+    ThreadState *state = current_state(self->core);
+    if (state == NULL) {
+        return -1;
+    }
+    int result = append(self->core, now_ns(), (uint32_t)state->id, kind, id, 0, site, flags);
+    Py_DECREF(state);
+    return result;
+}
+
+static PyObject *
+resumed(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    int result = note(self, args[0], COROUTINE_RESUMED, 0, 0);
+    return result > 0 ? refer(self, RESUMED, args, count) : done(self, result);
+}
+
+static PyObject *
+yielded(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    long offset = PyLong_AsLong(args[1]);
+    int result = PyDict_GET_SIZE(self->bare_steps) > 0 || offset < 0
+                     ? 1
+                     : note(self, args[0], COROUTINE_SUSPENDED, offset, SUSPENDED);
+    return result > 0 ? refer(self, YIELDED_, args, count) : done(self, result);
+}
+
+static PyObject *
+returned(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    int result = PyDict_GET_SIZE(self->bare_steps) > 0 ? 1 : note(self, args[0], COROUTINE_FINISHED, 0, RETURNED);
+    return result > 0 ? refer(self, RETURNED_, args, count) : done(self, result);
+}
+
+static PyObject *
+thrown(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+#if PY_VERSION_HEX < 0x030F0000
+    if (!(flags_of(args[0]) & CO_ANY_COROUTINE)) {
+        return Py_NewRef(Py_None); /* to disable it would replace the program's exception */
+    }
+#endif
+    return refer(self, THROWN_, args, count);
+}
+
+static PyObject *
+unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    int flags = flags_of(args[0]);
+#if PY_VERSION_HEX < 0x030F0000
+    if (!(flags & CO_ANY_COROUTINE) && PyDict_GET_SIZE(self->opened) == 0) {
+        return Py_NewRef(Py_None); /* every function that an exception passes through comes by here */
+    }
+#endif
+    if (!(flags & CO_ANY_COROUTINE) || PyDict_GET_SIZE(self->bare_steps) > 0) {
+        return refer(self, UNWOUND, args, count);
+    }
+    /* The reference looks the exception's type up. */
+    PyTypeObject *type = count > 2 ? Py_TYPE(args[2]) : NULL;
+    int outcome = 0;
+    if (type != NULL && PyType_IsSubtype(type, (PyTypeObject *)asyncio.cancelled_error)) {
+        outcome = CANCELLED;
+    }
+    else if (type != NULL && PyType_IsSubtype(type, (PyTypeObject *)PyExc_GeneratorExit)) {
+        outcome = CLOSED;
+    }
+    int result = outcome == 0 ? 1 : note(self, args[0], COROUTINE_FINISHED, 0, outcome);
+    return result > 0 ? refer(self, UNWOUND, args, count) : done(self, result);
+}
+
+/* What Python sees. */
+
+static PyObject *
+make(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"core", "ids", "bare_steps", "opened", "scope", "guard", "references", "send", NULL};
+    PyObject *core, *ids, *bare_steps, *opened, *scope, *guard, *references;
+    int send;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!O!O!OOO!i", names, &Core_Type, &core, &Addresses_Type, &ids,
+                                     &PyDict_Type, &bare_steps, &PyDict_Type, &opened, &scope, &guard, &PyTuple_Type,
+                                     &references, &send)) {
+        return NULL;
+    }
+    if (PyTuple_GET_SIZE(references) != CALLBACKS || (scope != Py_None && !PyDict_Check(scope))) {
+        PyErr_SetString(PyExc_TypeError, "references are six functions, scope is a dict or None");
+        return NULL;
+    }
+    Callbacks *self = (Callbacks *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->core = (Core *)Py_NewRef(core);
+        self->ids = (Addresses *)Py_NewRef(ids);
+        self->bare_steps = Py_NewRef(bare_steps);
+        self->opened = Py_NewRef(opened);
+        self->scope = scope == Py_None ? NULL : Py_NewRef(scope);
+        self->guard = Py_NewRef(guard);
+        self->references = Py_NewRef(references);
+        self->send = send;
+    }
+    return (PyObject *)self;
+}
+
+static int
+traverse(Callbacks *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->core);
+    Py_VISIT(self->ids);
+    Py_VISIT(self->bare_steps);
+    Py_VISIT(self->opened);
+    Py_VISIT(self->scope);
+    Py_VISIT(self->guard);
+    Py_VISIT(self->references);
+    return 0;
+}
+
+static void
+dealloc(Callbacks *self)
+{
+    PyObject_GC_UnTrack(self);
+    Py_CLEAR(self->core);
+    Py_CLEAR(self->ids);
+    Py_CLEAR(self->bare_steps);
+    Py_CLEAR(self->opened);
+    Py_CLEAR(self->scope);
+    Py_CLEAR(self->guard);
+    Py_CLEAR(self->references);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+#define CALLBACK(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef methods[] = {
+    {"started", CALLBACK(started), METH_FASTCALL, "of PY_START"},
+    {"resumed", CALLBACK(resumed), METH_FASTCALL, "of PY_RESUME"},
+    {"yielded", CALLBACK(yielded), METH_FASTCALL, "of PY_YIELD"},
+    {"returned", CALLBACK(returned), METH_FASTCALL, "of PY_RETURN"},
+    {"thrown", CALLBACK(thrown), METH_FASTCALL, "of PY_THROW"},
+    {"unwound", CALLBACK(unwound), METH_FASTCALL, "of PY_UNWIND"},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject CoroutineCallbacks_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "asynctrace.recorder._native.CoroutineCallbacks",
+    .tp_doc = "The callbacks of sys.monitoring.",
+    .tp_basicsize = sizeof(Callbacks),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = make,
+    .tp_dealloc = (destructor)dealloc,
+    .tp_traverse = (traverseproc)traverse,
+    .tp_methods = methods,
+};

@@ -1,0 +1,189 @@
+/* The native half of a LoopProbe: what its shims and runs look at. The Python half sets it (asynctrace/probes/loop.py). */
+
+#include "native.h"
+#include <stddef.h>
+#include <structmember.h>
+
+PyObject *
+loop_of(LoopState *probe)
+{
+    PyObject *loop = NULL;
+    if (probe->loop_ref != NULL && PyWeakref_Check(probe->loop_ref)) {
+#if PY_VERSION_HEX >= 0x030D0000
+        if (PyWeakref_GetRef(probe->loop_ref, &loop) < 0) {
+            PyErr_Clear();
+        }
+#else
+        loop = PyWeakref_GetObject(probe->loop_ref); /* borrowed */
+        loop = loop == NULL || loop == Py_None ? NULL : Py_NewRef(loop);
+#endif
+    }
+    return loop;
+}
+
+static PyObject *
+attribute(PyObject *object, const char *name, PyTypeObject *type) /* new reference, or NULL with an error */
+{
+    PyObject *found = PyObject_GetAttrString(object, name);
+    if (found != NULL && !PyObject_TypeCheck(found, type)) {
+        PyErr_Format(PyExc_TypeError, "%s is no %s", name, type->tp_name);
+        Py_CLEAR(found);
+    }
+    return found;
+}
+
+static PyObject *
+get_recorder(LoopState *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->recorder != NULL ? self->recorder : Py_None);
+}
+
+static int
+set_recorder(LoopState *self, PyObject *recorder, void *Py_UNUSED(closure))
+{
+    PyObject *core = NULL;
+    if (recorder != NULL && recorder != Py_None &&
+        (core = attribute(recorder, "native_core", &Core_Type)) == NULL) {
+        return -1;
+    }
+    Py_XSETREF(self->core, (Core *)core);
+    Py_XSETREF(self->recorder, Py_XNewRef(recorder));
+    return 0;
+}
+
+static PyObject *
+get_table(LoopState *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->table != NULL ? self->table : Py_None);
+}
+
+static int
+set_table(LoopState *self, PyObject *table, void *Py_UNUSED(closure))
+{
+    PyObject *entries = NULL, *job_futures = NULL, *late_names = NULL, *ends = NULL, *expected = NULL;
+    if (table != NULL && table != Py_None) {
+        if ((entries = attribute(table, "_entries", &Addresses_Type)) == NULL ||
+            (job_futures = attribute(table, "_job_futures", &PyDict_Type)) == NULL ||
+            (late_names = attribute(table, "late_names", &PyList_Type)) == NULL ||
+            (ends = attribute(table, "ends", &PyList_Type)) == NULL ||
+            (expected = attribute(table, "_expected", &PyDict_Type)) == NULL) {
+            Py_XDECREF(entries);
+            Py_XDECREF(job_futures);
+            Py_XDECREF(late_names);
+            Py_XDECREF(ends);
+            return -1;
+        }
+    }
+    Py_XSETREF(self->entries, (Addresses *)entries);
+    Py_XSETREF(self->job_futures, job_futures);
+    Py_XSETREF(self->late_names, late_names);
+    Py_XSETREF(self->ends, ends);
+    Py_XSETREF(self->expected, expected);
+    Py_XSETREF(self->table, Py_XNewRef(table));
+    return 0;
+}
+
+static PyObject *
+callback_run(LoopState *self, PyObject *args)
+{
+    PyObject *callback, *cause;
+    Cause why;
+    if (!PyArg_ParseTuple(args, "OO", &callback, &cause) || cause_from_tuple(cause, &why) < 0) {
+        return NULL;
+    }
+    return new_callback_run(self, callback, &why);
+}
+
+static PyObject *
+step_run(LoopState *self, PyObject *args)
+{
+    PyObject *callback, *entry;
+    if (!PyArg_ParseTuple(args, "OO!", &callback, &TaskEntry_Type, &entry)) {
+        return NULL;
+    }
+    return new_step_run(self, callback, (TaskEntry *)entry);
+}
+
+static int
+traverse(LoopState *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->recorder);
+    Py_VISIT(self->core);
+    Py_VISIT(self->table);
+    Py_VISIT(self->entries);
+    Py_VISIT(self->job_futures);
+    Py_VISIT(self->late_names);
+    Py_VISIT(self->ends);
+    Py_VISIT(self->expected);
+    Py_VISIT(self->guard);
+    Py_VISIT(self->loop_ref);
+    Py_VISIT(self->note_stack);
+    Py_VISIT(self->open_step);
+    Py_VISIT(self->meet);
+    return 0;
+}
+
+static int
+clear(LoopState *self)
+{
+    Py_CLEAR(self->recorder);
+    Py_CLEAR(self->core);
+    Py_CLEAR(self->table);
+    Py_CLEAR(self->entries);
+    Py_CLEAR(self->job_futures);
+    Py_CLEAR(self->late_names);
+    Py_CLEAR(self->ends);
+    Py_CLEAR(self->expected);
+    Py_CLEAR(self->guard);
+    Py_CLEAR(self->loop_ref);
+    Py_CLEAR(self->note_stack);
+    Py_CLEAR(self->open_step);
+    Py_CLEAR(self->meet);
+    return 0;
+}
+
+static void
+dealloc(LoopState *self)
+{
+    PyObject_GC_UnTrack(self);
+    clear(self);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyMethodDef methods[] = {
+    {"callback_run", (PyCFunction)callback_run, METH_VARARGS, "callback_run(callback, cause): what stands in for it"},
+    {"step_run", (PyCFunction)step_run, METH_VARARGS, "step_run(callback, entry): what stands in for a task's step"},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef members[] = {
+    {"guard", T_OBJECT, offsetof(LoopState, guard), 0, "what a failure is told to"},
+    {"loop_ref", T_OBJECT, offsetof(LoopState, loop_ref), 0, "a weak reference to the loop"},
+    {"note_stack", T_OBJECT, offsetof(LoopState, note_stack), 0, "called where a step suspends, or None"},
+    {"open_step", T_OBJECT, offsetof(LoopState, open_step), 0, "what the next step has to see to first, or None"},
+    {"_meet", T_OBJECT, offsetof(LoopState, meet), 0, "called on the loop's own thread, or None"},
+    {"loop_id", T_LONGLONG, offsetof(LoopState, loop_id), 0, "the loop's id"},
+    {"has_machine_clock", T_BOOL, offsetof(LoopState, has_machine_clock), 0, "whether loop.time() is the machine's"},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef attributes[] = {
+    {"recorder", (getter)get_recorder, (setter)set_recorder, "what records this loop, or None", NULL},
+    {"table", (getter)get_table, (setter)set_table, "its table of tasks, or None", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject LoopState_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "asynctrace.recorder._native.LoopState",
+    .tp_doc = "The native half of a LoopProbe.",
+    .tp_basicsize = sizeof(LoopState),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    .tp_new = PyType_GenericNew,
+    .tp_dealloc = (destructor)dealloc,
+    .tp_traverse = (traverseproc)traverse,
+    .tp_clear = (inquiry)clear,
+    .tp_methods = methods,
+    .tp_members = members,
+    .tp_getset = attributes,
+};

@@ -1,0 +1,236 @@
+/* What the files of the native core share: its types, and what each file offers to the others.
+ *
+ * The Python code of `asynctrace.recorder` and `asynctrace.probes` defines what happens. The core does the same where it
+ * happens often, and calls the Python code for the rest: a task's unusual root, a loop that is met, a failure.
+ *
+ * "New reference" and "borrowed" are said at each function that returns an object. All of this runs under the GIL.
+ */
+
+#ifndef ASYNCTRACE_NATIVE_H
+#define ASYNCTRACE_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef Py_GIL_DISABLED
+#error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
+#endif
+
+#if defined(_MSC_VER)
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
+/* Kinds and flags of events, as in asynctrace/events.py; a test compares them. */
+enum {
+    TASK_CREATED = 1,
+    TASK_READY = 2,
+    STEP_STARTED = 3,
+    STEP_FINISHED = 4,
+    COROUTINE_STARTED = 7,
+    COROUTINE_SUSPENDED = 8,
+    COROUTINE_RESUMED = 9,
+    COROUTINE_FINISHED = 10,
+    LOOP_IDLE_STARTED = 18,
+    LOOP_IDLE_FINISHED = 19,
+    CALLBACK_RAN = 20,
+};
+enum { SUSPENDED = 0, RETURNED = 1, RAISED = 2, CANCELLED = 3, CLOSED = 4, OUTCOME_MASK = 7 };
+enum { THROWN = 8, YIELDED = 64 };
+enum { CAUSE_UNKNOWN = 0, CAUSE_TASK = 1, CAUSE_TIMER = 2, CAUSE_IO = 3, CAUSE_THREAD = 4 };
+
+/* clock.c: CLOCK_MONOTONIC in nanoseconds, as time.monotonic_ns(). */
+int64_t now_ns(void);
+
+/* addresses.c: a map from addresses to numbers, or to pointers of whoever owns it. */
+typedef struct {
+    uintptr_t key; /* 0: free, 1: was used */
+    int64_t value;
+} Slot;
+
+typedef struct {
+    Slot *slots;
+    size_t mask; /* number of slots - 1; there are none while `slots` is NULL */
+    size_t used; /* slots that are not free */
+    size_t count;
+} Map;
+
+int64_t map_get(const Map *map, const void *key, int64_t missing);
+int map_set(Map *map, const void *key, int64_t value); /* -1 and MemoryError */
+bool map_pop(Map *map, const void *key, int64_t *value);
+void map_clear(Map *map);
+
+/* A dict of Python's, for its slow roads, over a map that C works on: address -> id, or address -> object. */
+typedef struct {
+    PyObject_HEAD
+    Map map;
+    bool holds_objects; /* the values are references that the map owns */
+} Addresses;
+extern PyTypeObject Addresses_Type;
+Addresses *addresses_new(bool holds_objects); /* new reference */
+
+/* events.c: what was appended, 32 bytes an event. */
+typedef struct {
+    int64_t time_ns;
+    int64_t other;
+    uint64_t subject; /* see pack() */
+    uint32_t thread;
+    uint32_t site;
+} Packed;
+
+enum { FIELDS = 7 };
+
+typedef struct Block Block; /* events.h */
+
+/* A cause: why something was queued; as the tuple `Cause` of asynctrace.recorder.reference. */
+typedef struct {
+    int64_t kind;
+    int64_t id;
+    int64_t site;
+    int64_t due_ns;
+} Cause;
+
+PyObject *cause_as_tuple(const Cause *cause); /* new reference */
+int cause_from_tuple(PyObject *tuple, Cause *cause);
+
+/* core.c: the native half of a Recorder. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *local;  /* asynctrace.recorder.reference._Local */
+    PyObject *attend; /* called when `is_unattended` */
+    PyObject *codes;  /* the dict of Tables: address -> (site, code) */
+    PyObject *text;   /* Tables.text */
+    PyObject *site;   /* Tables.site */
+    PyObject *names;  /* task -> its name */
+    Block *first, *last;
+    size_t count; /* events in the blocks */
+    int64_t first_id; /* ids are above this: of the process */
+    int64_t last_id;
+    uint64_t serial; /* no two recorders of a process have the same */
+    Map sites;       /* code -> site, a cache of `codes` */
+    bool is_unattended;
+} Core;
+extern PyTypeObject Core_Type;
+
+int append(Core *core, int64_t time_ns, uint32_t thread, int kind, int64_t subject, int64_t other, int64_t site,
+           int flags);
+int64_t new_id(Core *core);
+int64_t site_of_code(Core *core, PyObject *code);          /* -1 and an error */
+int64_t site_of_text(Core *core, PyObject *text);          /* steals the reference; -1 and an error */
+int64_t site_of_known_code(Core *core, PyObject *code);    /* 0 if it has none yet; -1 and an error */
+int call_attend(Core *core);
+
+/* threads.c: what one thread is doing. */
+typedef struct TaskEntry TaskEntry;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *weak_references;
+    int64_t id;
+    bool has_cause;
+    Cause cause;
+    int64_t task;
+    int64_t call;
+    int64_t coroutine;
+    int64_t depth;
+    void *root; /* of the task whose run is in progress: the address of its coroutine, only to be compared */
+    int64_t root_task;
+} ThreadState;
+extern PyTypeObject ThreadState_Type;
+
+ThreadState *current_state(Core *core); /* new reference */
+int replace_state(Core *core, PyObject *state);
+
+/* tasks.c: the identity of tasks. */
+struct TaskEntry {
+    PyObject_HEAD
+    PyObject *ref;         /* a weak reference to the task, whose callback is this entry; NULL once the task has ended */
+    PyObject *table;       /* the TaskTable */
+    PyObject *task_type;
+    PyObject *future_type;
+    PyObject *name;        /* as it was read last */
+    void *address;
+    void *root;            /* the address of the task's coroutine, only to be compared; NULL: not known */
+    int64_t id;
+    int64_t stepped_ns;
+    bool has_name;
+    bool has_stack;
+    bool yielded;
+    bool is_c_task;
+};
+extern PyTypeObject TaskEntry_Type;
+
+/* What the core knows of asyncio's types; filled once, by learn(). */
+typedef struct {
+    PyTypeObject *c_task, *c_future, *py_task, *py_future, *gathering_future;
+    PyObject *get_name, *get_coro, *done, *cancelled; /* methods of the C types */
+    PyGetSetDef *fut_waiter, *must_cancel, *exception; /* their attributes; NULL: not such as we know */
+    PyObject *cancelled_error;
+    PyObject *step_function, *wakeup_function; /* of the Python Task */
+    PyTypeObject *step_wrapper; /* TaskStepMethWrapper, once one was seen */
+    PyGetSetDef *stepped;       /* its __self__ */
+    PyMethodDef *wakeup;        /* of task_wakeup, once one was seen */
+} Asyncio;
+extern Asyncio asyncio;
+int learn_asyncio(void);
+
+typedef struct LoopState LoopState;
+
+bool is_step(PyObject *callback, PyObject **task); /* new reference to the task that this callback steps */
+TaskEntry *meet_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state); /* new reference */
+int read_name(Core *core, TaskEntry *entry, PyObject *task);
+int begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, size_t count); /* -1 and an error */
+int end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags);
+
+/* loops.c: the native half of a LoopProbe. */
+struct LoopState {
+    PyObject_HEAD
+    PyObject *recorder; /* None: nothing is recorded */
+    Core *core;         /* of that recorder; NULL with it */
+    PyObject *table;    /* TaskTable or None */
+    Addresses *entries; /* of that table; NULL with it */
+    PyObject *job_futures, *late_names, *ends, *expected; /* dicts and lists of that table; NULL with it */
+    PyObject *guard;
+    PyObject *loop_ref;
+    PyObject *note_stack; /* or None */
+    PyObject *open_step;  /* or None */
+    PyObject *meet;       /* or None */
+    int64_t loop_id;
+    bool has_machine_clock; /* the loop's class tells the time of the machine */
+};
+extern PyTypeObject LoopState_Type;
+
+PyObject *loop_of(LoopState *probe); /* new reference, or NULL: it is gone; no error is set */
+
+/* failures.c */
+int failed(PyObject *guard);            /* the error that is set is told to the guard; -1: it is the program's, and set again */
+int failed_in(LoopState *probe);
+
+/* runs.c */
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *callback;
+    LoopState *probe;
+    TaskEntry *entry; /* of a step; NULL: a plain callback */
+    Cause cause;      /* of a plain callback */
+} Run;
+extern PyTypeObject Run_Type, CallbackRun_Type, StepRun_Type;
+
+PyObject *new_callback_run(LoopState *probe, PyObject *callback, const Cause *cause);
+PyObject *new_step_run(LoopState *probe, PyObject *callback, TaskEntry *entry);
+bool is_run(PyObject *object);
+
+/* shims.c */
+extern PyTypeObject Shim_Type;
+
+/* wakes.c: what completed a future outside of any run. */
+int completed_from(Core *core, Cause *cause);
+
+/* coroutines.c */
+extern PyTypeObject CoroutineCallbacks_Type;
+
+#endif

@@ -1,0 +1,490 @@
+/* The identity of tasks, as asynctrace.probes.tasks defines it: that code does what is not usual. */
+
+#include "native.h"
+#include <stddef.h>
+#include <structmember.h>
+
+Asyncio asyncio;
+
+/* What we know of asyncio. */
+
+static PyObject *
+attribute_of(PyTypeObject *type, const char *name) /* new reference; NULL: it has none, no error is set */
+{
+    PyObject *found = PyObject_GetAttrString((PyObject *)type, name);
+    if (found == NULL) {
+        PyErr_Clear();
+    }
+    return found;
+}
+
+static PyGetSetDef *
+getter_of(PyTypeObject *type, const char *name)
+{
+    PyObject *descriptor = attribute_of(type, name);
+    PyGetSetDef *found = NULL;
+    if (descriptor != NULL && Py_IS_TYPE(descriptor, &PyGetSetDescr_Type)) {
+        found = ((PyGetSetDescrObject *)descriptor)->d_getset; /* lives as long as the type, which we keep */
+    }
+    Py_XDECREF(descriptor);
+    return found;
+}
+
+static PyTypeObject *
+type_in(PyObject *module, const char *name) /* new reference */
+{
+    PyObject *found = PyObject_GetAttrString(module, name);
+    if (found != NULL && !PyType_Check(found)) {
+        PyErr_Format(PyExc_ImportError, "%s of asyncio is no class", name);
+        Py_CLEAR(found);
+    }
+    return (PyTypeObject *)found;
+}
+
+int
+learn_asyncio(void)
+{
+    if (asyncio.c_task != NULL) {
+        return 0;
+    }
+    PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
+    PyObject *futures = tasks != NULL ? PyImport_ImportModule("asyncio.futures") : NULL;
+    PyObject *exceptions = futures != NULL ? PyImport_ImportModule("asyncio.exceptions") : NULL;
+    int result = -1;
+    if (exceptions != NULL && (asyncio.py_task = type_in(tasks, "_PyTask")) != NULL &&
+        (asyncio.gathering_future = type_in(tasks, "_GatheringFuture")) != NULL &&
+        (asyncio.py_future = type_in(futures, "_PyFuture")) != NULL &&
+        (asyncio.c_future = type_in(futures, "Future")) != NULL &&
+        (asyncio.cancelled_error = PyObject_GetAttrString(exceptions, "CancelledError")) != NULL &&
+        (asyncio.c_task = type_in(tasks, "Task")) != NULL) {
+        result = 0;
+        asyncio.get_name = attribute_of(asyncio.c_task, "get_name");
+        asyncio.get_coro = attribute_of(asyncio.c_task, "get_coro");
+        asyncio.done = attribute_of(asyncio.c_future, "done");
+        asyncio.cancelled = attribute_of(asyncio.c_future, "cancelled");
+        asyncio.fut_waiter = getter_of(asyncio.c_task, "_fut_waiter");
+        asyncio.must_cancel = getter_of(asyncio.c_task, "_must_cancel");
+        asyncio.exception = getter_of(asyncio.c_task, "_exception");
+        asyncio.step_function = attribute_of(asyncio.py_task, "_Task__step");
+        asyncio.wakeup_function = attribute_of(asyncio.py_task, "_Task__wakeup");
+    }
+    Py_XDECREF(tasks);
+    Py_XDECREF(futures);
+    Py_XDECREF(exceptions);
+    return result;
+}
+
+/* Whether tasks of this type are of the kind that the quick ways are made for: C's, with the attributes we know. */
+static bool
+is_c_task_type(PyTypeObject *type)
+{
+    return asyncio.fut_waiter != NULL && asyncio.must_cancel != NULL && asyncio.exception != NULL &&
+           asyncio.get_name != NULL && asyncio.get_coro != NULL && asyncio.done != NULL &&
+           asyncio.cancelled != NULL && asyncio.c_task != asyncio.py_task && PyType_IsSubtype(type, asyncio.c_task);
+}
+
+static bool
+is_task_type(PyTypeObject *type)
+{
+    return PyType_IsSubtype(type, asyncio.c_task) || PyType_IsSubtype(type, asyncio.py_task);
+}
+
+static bool
+is_step_wrapper(PyTypeObject *type)
+{
+    if (asyncio.step_wrapper != NULL) {
+        return type == asyncio.step_wrapper;
+    }
+    const char *name = strrchr(type->tp_name, '.');
+    if (strcmp(name == NULL ? type->tp_name : name + 1, "TaskStepMethWrapper") != 0) {
+        return false;
+    }
+    /* A class of the user's can have any name, but not this descriptor. */
+    PyGetSetDef *stepped = type->tp_flags & Py_TPFLAGS_HEAPTYPE && PyType_GetModule(type) == NULL
+                               ? NULL
+                               : getter_of(type, "__self__");
+    PyErr_Clear();
+    if (stepped == NULL) {
+        return false;
+    }
+    asyncio.step_wrapper = (PyTypeObject *)Py_NewRef((PyObject *)type);
+    asyncio.stepped = stepped;
+    return true;
+}
+
+bool
+is_step(PyObject *callback, PyObject **task)
+{
+    PyTypeObject *type = Py_TYPE(callback);
+    if (is_step_wrapper(type)) {
+        *task = asyncio.stepped->get(callback, asyncio.stepped->closure);
+        if (*task != NULL && *task != Py_None) {
+            return true;
+        }
+        Py_CLEAR(*task);
+        PyErr_Clear();
+        return false;
+    }
+    if (type == &PyCFunction_Type) {
+        PyObject *self = PyCFunction_GET_SELF(callback);
+        PyMethodDef *method = ((PyCFunctionObject *)callback)->m_ml;
+        if (self == NULL || !is_task_type(Py_TYPE(self))) {
+            return false;
+        }
+        if (asyncio.wakeup == NULL && strcmp(method->ml_name, "task_wakeup") == 0) {
+            asyncio.wakeup = method;
+        }
+        *task = method == asyncio.wakeup ? Py_NewRef(self) : NULL;
+        return *task != NULL;
+    }
+    if (type == &PyMethod_Type) {
+        PyObject *function = PyMethod_GET_FUNCTION(callback);
+        if (function == asyncio.step_function || function == asyncio.wakeup_function) {
+            *task = Py_NewRef(PyMethod_GET_SELF(callback));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One task. */
+
+static TaskEntry *
+new_entry(PyObject *task, PyObject *table, int64_t id) /* new reference */
+{
+    TaskEntry *self = (TaskEntry *)TaskEntry_Type.tp_alloc(&TaskEntry_Type, 0); /* all else is 0 */
+    if (self != NULL) {
+        bool is_py_task = PyType_IsSubtype(Py_TYPE(task), asyncio.py_task);
+        self->table = Py_NewRef(table);
+        self->task_type = Py_NewRef((PyObject *)(is_py_task ? asyncio.py_task : asyncio.c_task));
+        self->future_type = Py_NewRef((PyObject *)(is_py_task ? asyncio.py_future : asyncio.c_future));
+        self->address = task;
+        self->id = id;
+        self->is_c_task = is_c_task_type(Py_TYPE(task));
+    }
+    return self;
+}
+
+int
+read_name(Core *core, TaskEntry *entry, PyObject *task)
+{
+    PyObject *name = entry->is_c_task ? PyObject_CallOneArg(asyncio.get_name, task) : NULL;
+    if (name == NULL || !PyUnicode_CheckExact(name)) {
+        Py_XDECREF(name);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+        PyObject *result = PyObject_CallMethod(entry->table, "read_name", "OO", entry, task);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
+    }
+    entry->has_name = true;
+    int result = 0;
+    if (name != entry->name) {
+        PyObject *id = PyLong_FromLongLong(entry->id);
+        result = id == NULL ? -1 : PyDict_SetItem(core->names, id, name);
+        Py_XDECREF(id);
+        Py_XSETREF(entry->name, Py_NewRef(name));
+    }
+    Py_DECREF(name);
+    return result;
+}
+
+static PyObject *
+code_of(PyObject *coroutine) /* new reference */
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return (PyObject *)PyGen_GetCode((PyGenObject *)coroutine);
+#else
+    return Py_NewRef((PyObject *)((PyGenObject *)coroutine)->gi_code);
+#endif
+}
+
+/* Make a task known that is as usual; NULL without an error: it is not. */
+static TaskEntry *
+meet_usual_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state)
+{
+    Core *core = probe->core;
+    if (Py_TYPE(task) != asyncio.c_task || !is_c_task_type(Py_TYPE(task)) || PyDict_GET_SIZE(probe->expected) > 0) {
+        return NULL;
+    }
+    PyObject *root = PyObject_CallOneArg(asyncio.get_coro, task);
+    if (root == NULL || !PyCoro_CheckExact(root)) {
+        Py_XDECREF(root);
+        return NULL;
+    }
+    PyObject *code = code_of(root);
+    int64_t site = code != NULL ? site_of_code(core, code) : -1;
+    TaskEntry *entry = site < 0 ? NULL : new_entry(task, probe->table, new_id(core));
+    Py_XDECREF(code);
+    if (entry != NULL) {
+        entry->root = root;
+        entry->stepped_ns = time_ns;
+        int64_t creator = state->has_cause && state->cause.kind == CAUSE_TASK ? state->cause.id : 0;
+        entry->ref = PyWeakref_NewRef(task, (PyObject *)entry);
+        if (entry->ref == NULL || map_set(&probe->entries->map, task, (int64_t)(intptr_t)entry) < 0) {
+            Py_CLEAR(entry);
+        }
+        else {
+            Py_INCREF(entry); /* the map's */
+            if (append(core, time_ns, (uint32_t)state->id, TASK_CREATED, entry->id, creator, site, 0) < 0) {
+                Py_CLEAR(entry);
+            }
+        }
+    }
+    Py_DECREF(root);
+    return entry;
+}
+
+TaskEntry *
+meet_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state)
+{
+    TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&probe->entries->map, task, 0);
+    if (entry != NULL) {
+        return (TaskEntry *)Py_NewRef((PyObject *)entry);
+    }
+    entry = meet_usual_task(probe, task, time_ns, state);
+    if (entry == NULL && !PyErr_Occurred()) {
+        PyObject *met = PyObject_CallMethod(probe->table, "meet", "OLO", task, (long long)time_ns, state);
+        if (met != NULL && !Py_IS_TYPE(met, &TaskEntry_Type)) {
+            PyErr_SetString(PyExc_TypeError, "a task's entry of another core");
+            Py_CLEAR(met);
+        }
+        entry = (TaskEntry *)met;
+    }
+    return entry;
+}
+
+/* A step. */
+
+static PyObject *
+attribute(PyObject *task, const PyGetSetDef *known, const char *name) /* new reference */
+{
+    return known != NULL ? known->get(task, known->closure) : PyObject_GetAttrString(task, name);
+}
+
+static int
+is_true(PyObject *value) /* steals the reference */
+{
+    int result = value != NULL ? PyObject_IsTrue(value) : -1;
+    Py_XDECREF(value);
+    return result;
+}
+
+int
+begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, size_t count)
+{
+    int must = is_true(attribute(task, entry->is_c_task ? asyncio.must_cancel : NULL, "_must_cancel"));
+    if (must != 0 || count == 0) {
+        return must;
+    }
+    /* The argument of task_wakeup is the future; a user's own future-like object is not asked. */
+    PyTypeObject *type = Py_TYPE(args[0]);
+    if ((type == asyncio.c_future || type == asyncio.c_task || type == asyncio.gathering_future) &&
+        asyncio.cancelled != NULL) {
+        return is_true(PyObject_CallOneArg(asyncio.cancelled, args[0]));
+    }
+    if (type == asyncio.py_future || type == asyncio.py_task) {
+        return is_true(PyObject_CallMethod(args[0], "cancelled", NULL));
+    }
+    return 0;
+}
+
+static void
+forget(LoopState *probe, TaskEntry *entry)
+{
+    int64_t value;
+    if (map_get(&probe->entries->map, entry->address, 0) == (int64_t)(intptr_t)entry &&
+        map_pop(&probe->entries->map, entry->address, &value)) {
+        Py_DECREF(entry); /* the map's; whoever calls this has one of its own */
+    }
+    Py_CLEAR(entry->ref); /* it is nothing to us any more when the task is freed */
+}
+
+/* Drop a task that is done; tell how it ended. */
+static int
+finish(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *site, int *flags)
+{
+    if (read_name(probe->core, entry, task) < 0) {
+        return -1;
+    }
+    forget(probe, entry);
+    int cancelled = is_true(PyObject_CallOneArg(asyncio.cancelled, task));
+    if (cancelled != 0) {
+        *flags = CANCELLED;
+        return cancelled < 0 ? -1 : 0;
+    }
+    /* Never task.exception(): it would silence "exception was never retrieved". */
+    PyObject *exception = attribute(task, asyncio.exception, "_exception");
+    if (exception == NULL) {
+        return -1;
+    }
+    *flags = exception == Py_None ? RETURNED : RAISED;
+    if (exception != Py_None) {
+        *site = site_of_text(probe->core, PyType_GetQualName(Py_TYPE(exception)));
+    }
+    Py_DECREF(exception);
+    return *site < 0 ? -1 : 0;
+}
+
+/* Tell what a task waits for: the id of a task or job, or the name of the type. */
+static int
+name_awaited(LoopState *probe, PyObject *future, int64_t *awaited, int64_t *site)
+{
+    TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&probe->entries->map, future, 0);
+    if (entry != NULL) {
+        *awaited = entry->id;
+        return 0;
+    }
+    PyTypeObject *type = Py_TYPE(future);
+    if (PyDict_GET_SIZE(probe->job_futures) == 0) {
+        if (type != asyncio.c_future && type != asyncio.py_future) {
+            *site = site_of_text(probe->core, PyType_GetName(type));
+        }
+        return *site < 0 ? -1 : 0;
+    }
+    PyObject *told = PyObject_CallMethod(probe->table, "awaited", "O", future);
+    long long id, type_site;
+    if (told == NULL || !PyArg_ParseTuple(told, "LL", &id, &type_site)) {
+        Py_XDECREF(told);
+        return -1;
+    }
+    Py_DECREF(told);
+    *awaited = id;
+    *site = type_site;
+    return 0;
+}
+
+int
+end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags)
+{
+    *awaited = *site = 0;
+    *flags = SUSPENDED;
+    if (!entry->is_c_task) {
+        PyObject *told = PyObject_CallMethod(probe->table, "step_end", "OO", entry, task);
+        long long other, type_site;
+        int result = told != NULL && PyArg_ParseTuple(told, "LLi", &other, &type_site, flags) ? 0 : -1;
+        Py_XDECREF(told);
+        if (result == 0) {
+            *awaited = other;
+            *site = type_site;
+        }
+        return result;
+    }
+    PyObject *waiter = attribute(task, asyncio.fut_waiter, "_fut_waiter");
+    if (waiter == NULL) {
+        return -1;
+    }
+    int result;
+    if (waiter != Py_None) {
+        result = name_awaited(probe, waiter, awaited, site);
+    }
+    else {
+        result = is_true(PyObject_CallOneArg(asyncio.done, task));
+        if (result == 0) {
+            *flags = YIELDED | SUSPENDED;
+        }
+        else if (result > 0) {
+            result = finish(probe, entry, task, site, flags);
+        }
+    }
+    Py_DECREF(waiter);
+    return result;
+}
+
+/* What Python sees of an entry. */
+
+static PyObject *
+make(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"id", "task", "table", NULL};
+    long long id;
+    PyObject *task, *table;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "LOO", names, &id, &task, &table)) {
+        return NULL;
+    }
+    return (PyObject *)new_entry(task, table, id);
+}
+
+/* The task is gone: called as the callback of its weak reference. */
+static PyObject *
+call(TaskEntry *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(keywords))
+{
+    return PyObject_CallMethod(self->table, "collected", "O", self);
+}
+
+static PyObject *
+get_address(TaskEntry *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromVoidPtr(self->address);
+}
+
+static PyObject *
+get_cause(TaskEntry *self, void *Py_UNUSED(closure))
+{
+    Cause cause = {CAUSE_TASK, self->id, 0, 0};
+    return cause_as_tuple(&cause);
+}
+
+static int
+traverse(TaskEntry *self, visitproc visit, void *arg)
+{
+    Py_VISIT(self->ref);
+    Py_VISIT(self->table);
+    Py_VISIT(self->task_type);
+    Py_VISIT(self->future_type);
+    return 0;
+}
+
+static int
+clear(TaskEntry *self)
+{
+    Py_CLEAR(self->ref);
+    Py_CLEAR(self->table);
+    return 0;
+}
+
+static void
+dealloc(TaskEntry *self)
+{
+    PyObject_GC_UnTrack(self);
+    clear(self);
+    Py_CLEAR(self->task_type);
+    Py_CLEAR(self->future_type);
+    Py_CLEAR(self->name);
+    Py_TYPE(self)->tp_free((PyObject *)self);
+}
+
+static PyMemberDef members[] = {
+    {"id", T_LONGLONG, offsetof(TaskEntry, id), READONLY, "the task's id"},
+    {"table", T_OBJECT, offsetof(TaskEntry, table), READONLY, "whose entry it is"},
+    {"task_type", T_OBJECT, offsetof(TaskEntry, task_type), READONLY, "asyncio's own class under the task"},
+    {"future_type", T_OBJECT, offsetof(TaskEntry, future_type), READONLY, "and under that one"},
+    {"ref", T_OBJECT, offsetof(TaskEntry, ref), 0, "a weak reference to the task"},
+    {"stepped_ns", T_LONGLONG, offsetof(TaskEntry, stepped_ns), 0, "when its last step ended, or it was met"},
+    {"has_name", T_BOOL, offsetof(TaskEntry, has_name), 0, "whether its name was read"},
+    {"has_stack", T_BOOL, offsetof(TaskEntry, has_stack), 0, "whether its await stack was noted"},
+    {"yielded", T_BOOL, offsetof(TaskEntry, yielded), 0, "an eager step that ended with a bare yield"},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef attributes[] = {
+    {"address", (getter)get_address, NULL, "of the task", NULL},
+    {"cause", (getter)get_cause, NULL, "as the cause of what its steps queue", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject TaskEntry_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "asynctrace.recorder._native.TaskEntry",
+    .tp_doc = "One task that is known; see asynctrace.probes.tasks.TaskEntry.",
+    .tp_basicsize = sizeof(TaskEntry),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_new = make,
+    .tp_call = (ternaryfunc)call,
+    .tp_dealloc = (destructor)dealloc,
+    .tp_traverse = (traverseproc)traverse,
+    .tp_clear = (inquiry)clear,
+    .tp_members = members,
+    .tp_getset = attributes,
+};

@@ -1,0 +1,58 @@
+/* What completed a future outside of any run: a transport's callback, or something unknown (probes/causes.py). */
+
+#include "native.h"
+
+enum { DEPTH = 40 /* frames to look at: a transport's callback is not far */ };
+
+static PyObject *class_of; /* tells of a code: 1 I/O, 2 the loop, 0 neither */
+static Map classes;        /* code -> that and 4; each code is kept, so that its address stays its own */
+
+PyObject *
+set_class_of_code(PyObject *Py_UNUSED(module), PyObject *function)
+{
+    Py_XSETREF(class_of, Py_NewRef(function));
+    return Py_NewRef(Py_None);
+}
+
+static int64_t
+class_of_code(PyObject *code)
+{
+    int64_t known = map_get(&classes, code, 0);
+    if (known != 0) {
+        return known & 3;
+    }
+    PyObject *told = class_of != NULL ? PyObject_CallOneArg(class_of, code) : PyLong_FromLong(0);
+    known = told != NULL ? PyLong_AsLongLong(told) : -1;
+    Py_XDECREF(told);
+    if (known < 0 || map_set(&classes, code, known | 4) < 0) {
+        return -1;
+    }
+    Py_INCREF(code);
+    return known;
+}
+
+int
+completed_from(Core *core, Cause *cause)
+{
+    *cause = (Cause){CAUSE_UNKNOWN, 0, 0, 0};
+    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
+    int result = 0;
+    for (int depth = 0; frame != NULL && depth < DEPTH; depth++) {
+        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+        if (depth == 0 && (cause->site = site_of_code(core, code)) < 0) {
+            result = -1;
+        }
+        int64_t class = result == 0 ? class_of_code(code) : -1;
+        Py_DECREF(code);
+        if (class != 0) {
+            result = class < 0 ? -1 : 0;
+            cause->kind = class == 1 ? CAUSE_IO : CAUSE_UNKNOWN;
+            break;
+        }
+        PyFrameObject *back = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    Py_XDECREF(frame);
+    return result;
+}

@@ -1,0 +1,91 @@
+"""The recorder whose events are appended and held by the native core, 32 bytes each."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+
+from asynctrace.recorder import _native
+from asynctrace.recorder.chunks import Store
+from asynctrace.recorder.reference import Recorder, ThreadState
+
+
+class PackedStore:
+    """The store of the native core: bytes."""
+
+    event_bytes = open_event_bytes = _native.EVENT_BYTES
+
+    def __init__(self, core: _native.Core, first_id: int) -> None:
+        self._core = core
+        self._first_id = first_id
+
+    def __len__(self) -> int:
+        return len(self._core)
+
+    def take(self) -> bytes:
+        """Take all out."""
+        return self._core.take()
+
+    def none(self) -> bytes:
+        """Return no bytes."""
+        return b""
+
+    def settle(self, pending: bytes, taken: bytes, until_ns: int, start_ns: int) -> tuple[bytearray, bytes]:
+        """Sort and part; see `Store`."""
+        ready, pending = _native.settle(pending, taken, until_ns, start_ns)
+        return bytearray(ready), pending
+
+    def count(self, taken: bytes) -> int:
+        """Return how many events were taken."""
+        return len(taken) // self.event_bytes
+
+    def fields(self, taken: bytes) -> array[int]:
+        """Return the fields of what was taken."""
+        return self.unpack(taken, 0, self.count(taken))
+
+    def open_fields(self) -> array[int]:
+        """Return the fields of what is in it."""
+        return self.fields(self._core.copy())
+
+    def unpack(self, packed: bytes | bytearray, begin: int, end: int) -> array[int]:
+        """Return the fields of some packed events."""
+        return _native.unpack(packed, self._first_id, begin, end)
+
+
+class NativeRecorder(Recorder):
+    """A `Recorder` whose hooks append in C."""
+
+    def _make_store(self) -> Store:
+        first_id = self.pid << 32
+        tables = self.tables
+        self.native_core = core = _native.Core(
+            self.local, first_id, tables.codes, tables.site, tables.text, tables.names
+        )
+        self.local = core  # which gives the state of the current thread
+        self.append, self.new_id = core.append, core.new_id
+        return PackedStore(core, first_id)
+
+    @property
+    def is_unattended(self) -> bool:
+        """Whether hooks are to ask the keeper to come back."""
+        return self.native_core.is_unattended
+
+    @is_unattended.setter
+    def is_unattended(self, value: bool) -> None:
+        self.native_core.is_unattended = value
+
+    @property
+    def attend(self) -> Callable[[], None]:
+        """What they ask it by."""
+        return self.native_core.attend
+
+    @attend.setter
+    def attend(self, value: Callable[[], None]) -> None:
+        self.native_core.attend = value
+
+    def new_thread_state(self) -> ThreadState:
+        """Return the state of a thread that is none of the program's, and has the id 0."""
+        return _native.ThreadState()
+
+    def _forget_places(self) -> None:
+        self.native_core.forget_sites()
