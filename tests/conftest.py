@@ -13,6 +13,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
+from asynctrace import cores
+
 # The same examples on every run, and no deadline for a machine that others use.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
@@ -44,6 +46,27 @@ _REPLACEABLE: tuple[tuple[object, str], ...] = (
 # Under nohup or behind `&` SIGINT is ignored, and would be in the programs that tests run.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--core",
+        choices=("native", "python", "both"),
+        help="which core the tests run on; by default that which asynctrace picks here",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    asked = metafunc.config.getoption("--core") or cores.core()
+    metafunc.parametrize("core", ("native", "python") if asked == "both" else (asked,), indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def core(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test, and the programs that it starts, on one core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cores.VARIABLE, request.param)
+        yield request.param
 
 
 @pytest.fixture(autouse=True)

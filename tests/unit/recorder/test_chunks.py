@@ -1,17 +1,35 @@
 """The history of a recorder: events in order of time, in chunks, within a bound."""
 
+import os
+from collections.abc import Callable
 from itertools import chain, count
 
 import pytest
 
+from asynctrace import cores
 from asynctrace.events import COROUTINE_FINISHED, COROUTINE_STARTED, LOST, MARK, RETURNED, Event
-from asynctrace.recorder.chunks import FIELDS, History, events_of
+from asynctrace.recorder.chunks import FIELDS, FlatStore, History, Store, events_of
 
 LIMIT = 1 << 20
 
 
+def make_store() -> tuple[Store, Callable[[Event], None]]:
+    """Return a store of the core that is tested, and what appends to it."""
+    if os.environ[cores.VARIABLE] == "python":
+        fields: list[int] = []
+        return FlatStore(fields), fields.extend
+    from asynctrace.recorder import _native
+    from asynctrace.recorder.native_recorder import PackedStore
+
+    core = _native.Core(None, 0, {}, lambda code: 1, len, {})
+    return PackedStore(core, 0), core.append
+
+
 def history_of(*events: Event, limit_bytes: int = LIMIT) -> History:
-    return History([*chain.from_iterable(events)], limit_bytes, lambda: 0)
+    store, append = make_store()
+    for event in events:
+        append(event)
+    return History(store, limit_bytes, lambda: 0)
 
 
 def settle(history: History, until_ns: int) -> None:
@@ -37,13 +55,15 @@ def test_events_of_several_threads_are_settled_in_order_of_time_and_those_of_one
 
 
 def test_what_is_younger_than_asked_for_waits_for_older_ones_that_may_still_come() -> None:
-    fields = [*chain.from_iterable([mark(1), mark(8), mark(2)])]
-    history = History(fields, LIMIT, lambda: 0)
+    store, append = make_store()
+    for event in (mark(1), mark(8), mark(2)):
+        append(event)
+    history = History(store, LIMIT, lambda: 0)
 
     settle(history, 5)
-    assert kept(history) == [mark(1), mark(2)] and fields == []
+    assert kept(history) == [mark(1), mark(2)] and len(store) == 0
     assert events_of(history.open_fields()) == [mark(8)]
-    fields.extend(mark(6, 2))
+    append(mark(6, 2))
     assert len(history) == 4
 
     settle(history, 9)
@@ -122,7 +142,7 @@ def test_the_number_of_an_event_is_found_by_its_time() -> None:
 
 def test_fields_that_are_appended_meanwhile_are_never_cut_in_two() -> None:
     fields = [*mark(1), *mark(2)[:3]]  # as no hook does: an event is one step
-    history = History(fields, LIMIT, lambda: 0)
+    history = History(FlatStore(fields), LIMIT, lambda: 0)
 
     settle(history, 10)
 
