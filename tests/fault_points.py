@@ -199,7 +199,8 @@ OUTERMOST = {
     # One attribute read or one call of what they stand for: it is theirs to fail.
     "runs.Run.__[!i]*": "stands in for a callback",
     "runs.callback_of": "reads an attribute for the stand-in",
-    "jobs.JobCall.__*": "stands in for a function; it begins with two assignments that its end relies on",
+    "jobs.JobId.__*": "called by the interpreter: the guard is inside, and relies on the first assignments",
+    "jobs.JobCall.__*": "stands in for a function",
     "sleeping._Sleep.*": "stands in for a function",
     "sleeping._ByName.*": "pickled for a function",
     "processes._Passenger.*": "pickled with a process",

@@ -137,15 +137,18 @@ class JobId:
     __slots__ = ("is_submitted", "number", "probe", "recorder")
 
     def __init__(self, probe: JobSource, recorder: Recorder, number: int) -> None:
+        self.is_submitted = False
         self.probe = probe
         self.recorder = recorder
         self.number = number
-        self.is_submitted = False
 
     def __del__(self) -> None:
         # Perhaps on another thread, in a fork, or long after the recording has ended.
-        if self.is_submitted and self.recorder.is_open:
-            self.probe.guard(_note_forgotten, self.recorder, self.number)
+        try:
+            if self.is_submitted and self.recorder.is_open:
+                _note_forgotten(self.recorder, self.number)
+        except BaseException as error:
+            self.probe.guard.check(error)
 
 
 class JobCall:

@@ -244,6 +244,10 @@ class History:
         # The keeper looks from time to time: there has to be room for what comes meanwhile.
         return len(self._chunks) > 1 and self.used_bytes > self.limit_bytes - self.limit_bytes // 8
 
+    def is_far_over_limit(self) -> bool:
+        """Tell whether the keeper does not come after the program."""
+        return self.used_bytes > self.limit_bytes
+
     def drop_oldest(self) -> list[int]:
         """Fold the oldest chunk into the base; return the tasks that ended in it. To be called with the lock held."""
         chunk = self._chunks.popleft()

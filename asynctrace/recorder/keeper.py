@@ -18,7 +18,8 @@ from asynctrace.recorder.reference import Recorder
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
 _GONE_WITHIN_S = 1.0
-_BYTES_PER_S = 100_000_000  # that a busy program makes
+_BYTES_PER_S = 400_000_000  # more than a busy program makes: the keeper has to look several times before it is full
+_HELP_NS = 2_000_000  # that a hook gives at a time
 # Events for a sink in one piece of work: of about a millisecond; and of more than the interpreter's switch interval,
 # for at each write the program may take its turn, which is 5 ms at least when it has always something to do.
 _FEW_AT_ONCE = 400
@@ -45,13 +46,15 @@ class Keeper:
         self._interval_s = min(INTERVAL_S, max(_BREATH_S, recorder.history.limit_bytes / _BYTES_PER_S))
         self._is_behind = False
         self._is_wanted = False
-        self._settled_ns = recorder.start_ns
+        self._marked_ns = self._settled_ns = recorder.start_ns
         self._wake.acquire()
         recorder.attend, recorder.detach = self.attend, self.leave
 
     def attend(self) -> None:
-        """Start the thread if there is anything to do; hooks ask for it until it runs."""
-        if self.recorder.sinks or self.watches or self.recorder.history.is_worth_taking():
+        """Start the thread if there is anything to do, or help it where it is behind; hooks ask until it runs."""
+        if self._is_wanted:
+            self._help()
+        elif self.recorder.sinks or self.watches or self.recorder.history.is_worth_taking():
             self.start()
 
     def start(self) -> None:
@@ -66,6 +69,25 @@ class Keeper:
             self._gone.release()
             if not isinstance(error, RuntimeError) or "shutdown" not in str(error):
                 raise  # else the program is about to end, and there is nothing left to look after
+
+    def _help(self) -> None:
+        """Do some of the keeper's work, on a thread of the program's."""
+        recorder = self.recorder
+        begin_ns = clock.now_ns()
+        recorder.take()
+        for _ in recorder.settling(self._appended_until(begin_ns)):
+            if clock.now_ns() - begin_ns > _HELP_NS:
+                return
+        while clock.now_ns() - begin_ns < _HELP_NS:
+            if not recorder.drop_oldest():
+                recorder.is_unattended = False
+                return
+
+    def _appended_until(self, now_ns: int) -> int:
+        """Return a time so long ago that what threads stamped until then has been appended since."""
+        if now_ns - self._marked_ns >= self._interval_s * 1e9:
+            self._settled_ns, self._marked_ns = self._marked_ns, now_ns
+        return self._settled_ns
 
     def stop(self) -> None:
         """Have the thread end, and wait for that; not from the thread itself."""
@@ -127,10 +149,9 @@ class Keeper:
         begin_ns = clock.now_ns()
         recorder.take()
         if recorder.sinks or self.watches or recorder.history.is_worth_settling():
-            # What a thread stamped before the last turn has been appended by now.
-            for _ in recorder.settling(self._settled_ns):
+            for _ in recorder.settling(self._appended_until(begin_ns)):
+                self._ask_for_help()
                 yield
-        self._settled_ns = begin_ns
         for watch in self.watches:
             watch()
         yield
@@ -145,10 +166,16 @@ class Keeper:
                     self._is_behind = True
                     break
         while recorder.drop_oldest():
+            self._ask_for_help()
             yield
+        self._ask_for_help()
         while self.jobs and clock.now_ns() - begin_ns < self._interval_s * 1e9:
             self._go_on_with_a_job()
             yield
+
+    def _ask_for_help(self) -> None:
+        if self._is_wanted and self.recorder.history.is_far_over_limit():
+            self.recorder.is_unattended = True
 
     def _go_on_with_a_job(self) -> None:
         try:

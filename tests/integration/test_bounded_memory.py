@@ -101,6 +101,30 @@ def test_what_is_dropped_is_really_gone_from_memory() -> None:
     assert max(sizes) < 5 * MIB, sizes  # with the program's own
 
 
+def test_a_program_that_never_idles_stays_within_the_bound_too() -> None:
+    used: list[int] = []
+
+    async def yields(number: int) -> None:
+        history = recorder().history
+        for turn in range(400):
+            await asyncio.sleep(0)
+            if number == 0 and turn % 10 == 0:
+                used.append(history.used_bytes)
+
+    async def main() -> None:
+        for _ in range(3):
+            await asyncio.gather(*(yields(number) for number in range(100)))
+
+    with asynctrace.record(limit_bytes=8 * MIB) as recording:
+        asyncio.run(main())
+
+    trace = recording.trace
+    check(trace)
+    assert recording.event_count * 56 > 2 * 8 * MIB  # what it would take
+    assert max(used) < 1.5 * 8 * MIB, max(used) / MIB  # the keeper may be one look late
+    assert trace.lost > 0
+
+
 def test_names_texts_threads_and_code_are_forgotten_with_the_events_that_name_them() -> None:
     async def churn(number: int) -> None:
         namespace: dict[str, Any] = {}
