@@ -10,49 +10,25 @@ import gc
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from benchmarks import workloads
+from benchmarks.peers import PEERS
 
-# What runs under each name: the tool, and what of the program it is asked to see.
-TOOLS = ("untraced", "every", "decorated", "idle", "viztracer", "yappi", "pyinstrument", "debug")
+# What of the program asynctrace is asked to see. "idle" decorates, and nobody records.
+OURS = ("every", "decorated", "idle")
 
 
-@contextmanager
-def tool_running(tool: str) -> Iterator[None]:
-    """Trace what happens inside with `tool`. Its set-up and what it does with the result are outside of the time."""
+def around(tool: str) -> AbstractContextManager[Any]:
+    """Return what traces the program that runs inside with `tool`, but for tools that are started on its loop."""
     if tool in ("every", "decorated"):
         import asynctrace
 
         # "decorated" sees the decorated coroutine alone: its file's, and none of asyncio's own.
-        with asynctrace.record(include=[workloads.__file__] if tool == "decorated" else []):
-            yield
-    elif tool == "viztracer":
-        from viztracer import VizTracer
-
-        tracer = VizTracer(log_async=True, verbose=0)
-        tracer.start()
-        yield
-        tracer.stop()
-        tracer.clear()
-    elif tool == "yappi":
-        import yappi
-
-        yappi.set_clock_type("wall")
-        yappi.start()
-        yield
-        yappi.stop()
-        yappi.clear_stats()
-    elif tool == "pyinstrument":
-        from pyinstrument import Profiler
-
-        profiler = Profiler(async_mode="enabled")
-        profiler.start()
-        yield
-        profiler.stop()
-    else:
-        yield
+        return asynctrace.record(include=[workloads.__file__] if tool == "decorated" else [])
+    return PEERS[tool].before() if tool in PEERS else nullcontext()
 
 
 def main_of(workload: str, tool: str) -> workloads.Main:
@@ -77,14 +53,19 @@ def loop_factory(workload: str) -> Callable[[], asyncio.AbstractEventLoop] | Non
     return factory
 
 
+async def traced_inside(tool: str, main: workloads.Main) -> workloads.Took:
+    async with PEERS[tool].inside():
+        return await main()
+
+
 def measure(workload: str, tool: str, times: int) -> workloads.Took:
     """Return the medians of several runs, after one that warms up."""
     took = []
     for _ in range(times + 1):
         main = main_of(workload, tool)
         gc.collect()
-        with tool_running(tool), asyncio.Runner(debug=tool == "debug", loop_factory=loop_factory(workload)) as runner:
-            took.append(runner.run(main()))
+        with around(tool), asyncio.Runner(loop_factory=loop_factory(workload)) as runner:
+            took.append(runner.run(traced_inside(tool, main) if tool in PEERS else main()))
     return workloads.Took(*map(statistics.median, zip(*took[1:], strict=True)))
 
 

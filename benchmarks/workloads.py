@@ -1,4 +1,8 @@
-"""The programs that are traced: each a coroutine function that returns what it took, without its set-up."""
+"""The programs that are traced: each a coroutine function that returns what it took, without its set-up.
+
+Each counts what it did and raises if that is not all of it: a tool that changes the program has no cost to compare.
+Tasks are made by `asyncio.create_task`, for there are tools that see no others.
+"""
 
 from __future__ import annotations
 
@@ -33,20 +37,34 @@ def took_since(started: Took) -> Took:
     return Took(ended.wall - started.wall, ended.cpu - started.cpu)
 
 
-def storm(tracked: Callable[[int], Coroutine[Any, Any, None]]) -> Main:
+class WorkNotDoneError(Exception):
+    """A traced program did other work than the untraced one."""
+
+
+def check(work: int, expected: int) -> None:
+    if work != expected:
+        raise WorkNotDoneError(f"the program did {work} of {expected} pieces of its work")
+
+
+def storm(tracked: Callable[[int], Coroutine[Any, Any, int]]) -> Main:
     """200 tasks that give up the loop 500 times each: nothing but steps."""
 
     async def main() -> Took:
         started = now()
-        await asyncio.gather(*(tracked(STORM_YIELDS) for _ in range(STORM_TASKS)))
-        return took_since(started)
+        done = await asyncio.gather(*(asyncio.create_task(tracked(STORM_YIELDS)) for _ in range(STORM_TASKS)))
+        took = took_since(started)
+        check(sum(done), STORM_TASKS * STORM_YIELDS)
+        return took
 
     return main
 
 
-async def yields(count: int) -> None:
+async def yields(count: int) -> int:
+    done = 0
     for _ in range(count):
         await asyncio.sleep(0)
+        done += 1
+    return done
 
 
 def spawn() -> Main:
@@ -54,8 +72,10 @@ def spawn() -> Main:
 
     async def main() -> Took:
         started = now()
-        await asyncio.gather(*(asyncio.create_task(yields(1)) for _ in range(SPAWN_TASKS)))
-        return took_since(started)
+        done = await asyncio.gather(*(asyncio.create_task(yields(1)) for _ in range(SPAWN_TASKS)))
+        took = took_since(started)
+        check(sum(done), SPAWN_TASKS)
+        return took
 
     return main
 
@@ -77,16 +97,22 @@ def http() -> Main:
 
         async with ClientSession(f"http://{host}:{port}", connector=TCPConnector(limit=HTTP_CLIENTS)) as session:
 
-            async def client(requests: int) -> None:
+            async def client(requests: int) -> int:
+                answered = 0
                 for _ in range(requests):
                     async with session.get("/answer") as response:
-                        await response.read()
+                        answered += await response.read() == b'{"path": "/answer"}'
+                return answered
 
-            await asyncio.gather(*(client(2) for _ in range(HTTP_CLIENTS)))  # connections are made, imports done
+            async def answered(requests: int) -> int:
+                return sum(await asyncio.gather(*(asyncio.create_task(client(requests)) for _ in range(HTTP_CLIENTS))))
+
+            await answered(2)  # connections are made, imports done
             started = now()
-            await asyncio.gather(*(client(HTTP_REQUESTS // HTTP_CLIENTS) for _ in range(HTTP_CLIENTS)))
+            done = await answered(HTTP_REQUESTS // HTTP_CLIENTS)
             took = took_since(started)
         await runner.cleanup()
+        check(done, HTTP_REQUESTS)
         return took
 
     return main
