@@ -79,8 +79,13 @@ class CoroutineTable:
         self.recorder = recorder
         self.tasks = tasks
         native = native_core(recorder)
-        self.ids: dict[int, int] = {} if native is None else native.Addresses()  # address of the frame -> id
-        self.bare_steps: dict[int, BareStep] = {}  # address of the outermost frame that is seen -> its step
+        if native is not None and not native.FRAMES_ARE_KNOWN:
+            native = None
+        # What stands for a coroutine as long as it lives: the address of its frame; of the native core's, where the
+        # interpreter has it.
+        self.key: Callable[[FrameType | None], int] = id if native is None else native.frame_key
+        self.ids: dict[int, int] = {} if native is None else native.Addresses()  # key -> id
+        self.bare_steps: dict[int, BareStep] = {}  # key of the outermost coroutine that is seen -> its step
         self._scope = scope
         self._meet_loop = meet_loop
 
@@ -92,14 +97,14 @@ class CoroutineTable:
         """Record that a coroutine starts, or is met."""
         recorder = self.recorder
         code = frame.f_code
-        earlier = self.ids.get(id(frame))
+        earlier = self.ids.get(self.key(frame))
         time_ns = time_ns or now_ns()
         if earlier is not None:
             # Its frame's address is another's now: it was closed without an event.
             recorder.append((time_ns, state.id, COROUTINE_FINISHED, earlier, 0, 0, CLOSED))
         if code.co_flags & CO_ASYNC_GENERATOR:
             flags |= ASYNC_GENERATOR
-        coroutine = self.ids[id(frame)] = recorder.new_id()
+        coroutine = self.ids[self.key(frame)] = recorder.new_id()
         recorder.append((time_ns, state.id, COROUTINE_STARTED, coroutine, awaiter, recorder.site(code), flags))
         return coroutine
 
@@ -119,7 +124,7 @@ class CoroutineTable:
             if not flags & (CO_COROUTINES | CO_GENERATOR) or not is_awaiting(above):
                 return 0
             if flags & CO_COROUTINES and self.is_in_scope(code):
-                return self.ids.get(id(above)) or self.meet_late(above, state)
+                return self.ids.get(self.key(above)) or self.meet_late(above, state)
             above = above.f_back
         return 0
 
@@ -129,7 +134,7 @@ class CoroutineTable:
         if not awaiter:
             self._find_task(frame, state, is_late=True)
         # Meeting its loop can have met it.
-        return self.ids.get(id(frame)) or self.begin(frame, awaiter, state, SEEN_LATE)
+        return self.ids.get(self.key(frame)) or self.begin(frame, awaiter, state, SEEN_LATE)
 
     def meet_suspended(self, time_ns: int, task: Any) -> None:
         """Give ids to the coroutines of a task that waits: its await chain, outermost first.
@@ -151,7 +156,7 @@ class CoroutineTable:
             code = frame.f_code
             if not code.co_flags & CO_COROUTINES or not self.is_in_scope(code):
                 continue
-            known = self.ids.get(id(frame))
+            known = self.ids.get(self.key(frame))
             if known is not None:
                 awaiter = known
                 continue
@@ -166,7 +171,7 @@ class CoroutineTable:
         if frame is None:
             return
         if self.is_in_scope(frame.f_code):
-            self.bare_steps[id(frame)] = BareStep(entry, True, is_late=True)
+            self.bare_steps[self.key(frame)] = BareStep(entry, True, is_late=True)
         state = self.recorder.local.state
         frames = []
         running: FrameType | None = sys._getframe(1)
@@ -180,7 +185,7 @@ class CoroutineTable:
             return  # its step runs on another thread
         awaiter = 0
         for each in reversed(frames):
-            awaiter = self.ids.get(id(each)) or self.begin(each, awaiter, state, SEEN_LATE)
+            awaiter = self.ids.get(self.key(each)) or self.begin(each, awaiter, state, SEEN_LATE)
 
     def _find_task(self, frame: FrameType, state: ThreadState, is_late: bool = False) -> None:
         """A coroutine without an awaiter begins: where its task's step is not known, the step begins here."""
@@ -202,12 +207,12 @@ class CoroutineTable:
         recorder = self.recorder
         time_ns = now_ns()
         if entry is not None and self.tasks.goes_on(entry):
-            self.bare_steps[id(frame)] = BareStep(entry, False, state.task, state.cause)
+            self.bare_steps[self.key(frame)] = BareStep(entry, False, state.task, state.cause)
             state.task, state.cause = entry.id, entry.cause
             return
         entry = self.tasks.meet(task, time_ns, state, SEEN_LATE if is_late else 0)
         is_of_root = _root_frame(entry, task) is frame
-        self.bare_steps[id(frame)] = BareStep(entry, is_of_root, state.task, state.cause)
+        self.bare_steps[self.key(frame)] = BareStep(entry, is_of_root, state.task, state.cause)
         flags = SEEN_LATE if is_late else EAGER
         loop_id = probe.loop_id if probe is not None else 0
         recorder.append((time_ns, state.id, STEP_STARTED, entry.id, loop_id, 0, flags))
@@ -227,7 +232,7 @@ class CoroutineTable:
         if self.tasks.late_names:
             self.tasks.read_late_names()
             self.bare_steps.pop(0, None)
-        step = self.bare_steps.pop(id(frame), None)
+        step = self.bare_steps.pop(self.key(frame), None)
         if step is None:
             return
         recorder, entry = self.recorder, step.entry

@@ -131,7 +131,7 @@ class MonitoringProbe:
         table = self._table
         callbacks = _make_callbacks(table, self._scope, self._functions, self._guard)
         native = native_core(table.recorder)
-        if native is not None:
+        if native is not None and native.FRAMES_ARE_KNOWN:
             made = native.CoroutineCallbacks(
                 core=table.recorder.native_core,  # type: ignore[attr-defined]  # of that core
                 ids=table.ids,
@@ -172,7 +172,7 @@ def _make_callbacks(
     ids, bare_steps = table.ids, table.bare_steps
     has_scope, is_in_scope = scope is not None, table.is_in_scope
     get_id = ids.get
-    get_frame = sys._getframe
+    get_frame, key_of = sys._getframe, table.key
 
     def started(code: CodeType, offset: int) -> Any:
         try:
@@ -184,11 +184,11 @@ def _make_callbacks(
             frame = get_frame(1)
             state = local.state
             above = frame.f_back
-            awaiter = get_id(id(above))
+            awaiter = get_id(key_of(above))
             if awaiter is None or not is_awaiting(above):  # type: ignore[arg-type]  # None has no id in the table
                 awaiter = table.awaiter_of(frame, state)
             site = known_sites.get(id(code))
-            key = id(frame)
+            key = key_of(frame)
             if key in ids or flags & CO_ASYNC_GENERATOR or site is None:
                 table.begin(frame, awaiter, state, 0)
                 return None
@@ -202,7 +202,7 @@ def _make_callbacks(
     def resumed(code: CodeType, offset: int) -> Any:
         try:
             frame = get_frame(1)
-            coroutine = get_id(id(frame))
+            coroutine = get_id(key_of(frame))
             if coroutine is None:
                 if not code.co_flags & CO_COROUTINES or not is_in_scope(code):
                     return DISABLE
@@ -218,7 +218,7 @@ def _make_callbacks(
         try:
             time_ns = now_ns()
             frame = get_frame(1)
-            coroutine = get_id(id(frame))
+            coroutine = get_id(key_of(frame))
             if coroutine is None:
                 if not code.co_flags & CO_COROUTINES or not is_in_scope(code):
                     return DISABLE
@@ -240,7 +240,7 @@ def _make_callbacks(
                 return functions.returned(code, get_frame(1), value)
             time_ns = now_ns()
             frame = get_frame(1)
-            coroutine = ids.pop(id(frame), None)
+            coroutine = ids.pop(key_of(frame), None)
             if coroutine is None:
                 return None if is_in_scope(code) else DISABLE
             append((time_ns, local.state.id, COROUTINE_FINISHED, coroutine, 0, 0, RETURNED))
@@ -260,7 +260,7 @@ def _make_callbacks(
                 # Its address can still be that of one that was closed without an event.
                 table.begin(frame, table.awaiter_of(frame, state), state, NOT_STARTED | THROWN)
                 return None
-            coroutine = get_id(id(frame))
+            coroutine = get_id(key_of(frame))
             if coroutine is None:
                 coroutine = table.meet_late(frame, state)
             elif code.co_flags & CO_ASYNC_GENERATOR:
@@ -276,7 +276,7 @@ def _make_callbacks(
                 return functions.unwound(code, get_frame(1), exception)
             time_ns = now_ns()
             frame = get_frame(1)
-            coroutine = ids.pop(id(frame), None)
+            coroutine = ids.pop(key_of(frame), None)
             if coroutine is None:
                 return None
             outcome, site = RAISED, 0

@@ -3,7 +3,7 @@
 import asyncio
 from array import array
 from collections.abc import Callable
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from asynctrace.events import Event
@@ -11,6 +11,10 @@ from asynctrace.recorder.reference import Cause
 from asynctrace.recorder.reference import ThreadState as _ThreadState
 
 EVENT_BYTES: int
+FRAMES_ARE_KNOWN: bool  # else coroutines are noted by the callbacks' references
+
+def frame_key(frame: FrameType | None) -> int:
+    """Return what stands for a frame's coroutine in the tables; 0 for None."""
 
 def unpack(events: bytes | bytearray, first_id: int, begin: int, end: int) -> array[int]:
     """Return the fields of packed events, seven each."""

@@ -5,7 +5,8 @@
  */
 
 #include "native.h"
-#include <structmember.h>
+
+#if PY_VERSION_HEX >= 0x030C0000
 
 enum { CO_GENERATORS_WE_LEAVE = 0x100 | 0x200 }; /* iterable coroutines, async generators */
 enum { CO_ANY_COROUTINE = 0x80 | CO_GENERATORS_WE_LEAVE };
@@ -53,11 +54,11 @@ is_surely_in_scope(Callbacks *self, PyObject *code)
 
 /* Whether a frame stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller. */
 static int
-is_awaiting(Callbacks *self, PyFrameObject *frame)
+is_awaiting(Callbacks *self, Frame *frame)
 {
-    int at = PyFrame_GetLasti(frame);
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    PyObject *bytes = PyCode_GetCode(code); /* cached by CPython */
+    int at = PyUnstable_InterpreterFrame_GetLasti(frame);
+    PyObject *code = PyUnstable_InterpreterFrame_GetCode(frame);
+    PyObject *bytes = PyCode_GetCode((PyCodeObject *)code); /* cached by CPython */
     Py_DECREF(code);
     if (bytes == NULL) {
         return -1;
@@ -71,30 +72,27 @@ is_awaiting(Callbacks *self, PyFrameObject *frame)
     return found;
 }
 
+/* Whether a frame is that of the root of the task whose step runs. */
+static inline bool
+is_root(Frame *frame, ThreadState *state)
+{
+    return state->root != NULL && frame_of_coroutine(state->root) == frame && state->root_task == state->task;
+}
+
 /* Tell what awaits a coroutine that starts: 1 and the id (0: it is its task's root), 0: that takes a closer look. */
 static int
-find_awaiter(Callbacks *self, PyFrameObject *frame, ThreadState *state, int64_t *awaiter)
+find_awaiter(Callbacks *self, Frame *frame, ThreadState *state, int64_t *awaiter)
 {
     *awaiter = 0;
-    if (state->root != NULL && state->root_task == state->task) {
-        PyObject *generator = PyFrame_GetGenerator(frame);
-        bool is_root = (void *)generator == state->root;
-        Py_XDECREF(generator);
-        if (is_root) {
-            return 1;
-        }
+    if (is_root(frame, state)) {
+        return 1;
     }
-    PyFrameObject *back = PyFrame_GetBack(frame);
-    if (back == NULL) {
-        return 0;
+    Frame *before = frame_before(frame);
+    if (before != NULL && (*awaiter = map_get(&self->ids->map, before, 0)) == 0) {
+        before = frame_before(before); /* there may be one of the interpreter's own between the two */
+        *awaiter = before != NULL ? map_get(&self->ids->map, before, 0) : 0;
     }
-    int found = 0;
-    *awaiter = map_get(&self->ids->map, back, 0);
-    if (*awaiter != 0) {
-        found = is_awaiting(self, back);
-    }
-    Py_DECREF(back);
-    return found;
+    return *awaiter != 0 ? is_awaiting(self, before) : 0;
 }
 
 static PyObject *
@@ -106,9 +104,9 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
         return refer(self, STARTED, args, count);
     }
     Core *core = self->core;
-    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    Frame *frame = current_frame();
     int64_t site = site_of_known_code(core, code);
-    if (site <= 0 || frame == NULL || map_get(&self->ids->map, frame, 0) != 0) {
+    if (site <= 0 || map_get(&self->ids->map, frame, 0) != 0) {
         return site < 0 ? done(self, -1) : refer(self, STARTED, args, count);
     }
     ThreadState *state = current_state(core);
@@ -139,7 +137,7 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
     if (flags_of(code) & CO_GENERATORS_WE_LEAVE) {
         return 1;
     }
-    PyFrameObject *frame = PyEval_GetFrame(); /* borrowed */
+    Frame *frame = current_frame();
     int64_t id;
     if (kind == COROUTINE_FINISHED) {
         if (!map_pop(&self->ids->map, frame, &id)) {
@@ -299,3 +297,14 @@ PyTypeObject CoroutineCallbacks_Type = {
     .tp_traverse = (traverseproc)traverse,
     .tp_methods = methods,
 };
+
+#else /* CPython 3.11 has no sys.monitoring */
+
+PyTypeObject CoroutineCallbacks_Type = {
+    PyVarObject_HEAD_INIT(NULL, 0)
+    .tp_name = "asynctrace.recorder._native.CoroutineCallbacks",
+    .tp_basicsize = sizeof(PyObject),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+};
+
+#endif

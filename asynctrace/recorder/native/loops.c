@@ -5,20 +5,24 @@
 #include <structmember.h>
 
 PyObject *
+referent(PyObject *weak_reference)
+{
+    PyObject *object = NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyWeakref_GetRef(weak_reference, &object) < 0) {
+        PyErr_Clear();
+    }
+#else
+    object = PyWeakref_GetObject(weak_reference); /* borrowed */
+    object = object == NULL || object == Py_None ? NULL : Py_NewRef(object);
+#endif
+    return object;
+}
+
+PyObject *
 loop_of(LoopState *probe)
 {
-    PyObject *loop = NULL;
-    if (probe->loop_ref != NULL && PyWeakref_Check(probe->loop_ref)) {
-#if PY_VERSION_HEX >= 0x030D0000
-        if (PyWeakref_GetRef(probe->loop_ref, &loop) < 0) {
-            PyErr_Clear();
-        }
-#else
-        loop = PyWeakref_GetObject(probe->loop_ref); /* borrowed */
-        loop = loop == NULL || loop == Py_None ? NULL : Py_NewRef(loop);
-#endif
-    }
-    return loop;
+    return probe->loop_ref != NULL && PyWeakref_Check(probe->loop_ref) ? referent(probe->loop_ref) : NULL;
 }
 
 static PyObject *

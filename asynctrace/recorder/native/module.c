@@ -3,6 +3,7 @@
 #include "events.h"
 
 PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
+PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c */
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
@@ -10,6 +11,7 @@ static PyMethodDef functions[] = {
     {"unpack", FAST(unpack_events), METH_FASTCALL, "unpack(events, first_id, begin, end): an array of seven fields each"},
     {"settle", FAST(settle_events), METH_FASTCALL, "settle(pending, taken, until_ns, start_ns): (ready, pending)"},
     {"set_class_of_code", set_class_of_code, METH_O, "set_class_of_code(function): see wakes.c"},
+    {"frame_key", frame_key, METH_O, "frame_key(frame): what stands for its coroutine in the tables; 0 for None"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -29,7 +31,11 @@ execute(PyObject *module)
             return -1;
         }
     }
-    return PyModule_AddIntConstant(module, "EVENT_BYTES", sizeof(Packed)) < 0 ? -1 : learn_asyncio();
+    if (learn_asyncio() < 0 || learn_frames() < 0 ||
+        PyModule_AddIntConstant(module, "EVENT_BYTES", sizeof(Packed)) < 0) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "FRAMES_ARE_KNOWN", frames_are_known ? Py_True : Py_False);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -18,10 +18,8 @@
 #error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
 #endif
 
-#if defined(_MSC_VER)
-#define THREAD_LOCAL __declspec(thread)
-#else
-#define THREAD_LOCAL _Thread_local
+#if defined(__GNUC__)
+#pragma GCC visibility push(hidden) /* the files call each other without a detour */
 #endif
 
 /* Kinds and flags of events, as in asynctrace/events.py; a test compares them. */
@@ -138,6 +136,8 @@ typedef struct {
     int64_t depth;
     void *root; /* of the task whose run is in progress: the address of its coroutine, only to be compared */
     int64_t root_task;
+    int64_t begun_ns;   /* when that run began; 0 once an event came after it */
+    int64_t root_ns;    /* when that root was suspended or ended; 0 while it goes on */
 } ThreadState;
 extern PyTypeObject ThreadState_Type;
 
@@ -166,8 +166,9 @@ extern PyTypeObject TaskEntry_Type;
 /* What the core knows of asyncio's types; filled once, by learn(). */
 typedef struct {
     PyTypeObject *c_task, *c_future, *py_task, *py_future, *gathering_future;
-    PyObject *get_name, *get_coro, *done, *cancelled; /* methods of the C types */
-    PyGetSetDef *fut_waiter, *must_cancel, *exception; /* their attributes; NULL: not such as we know */
+    PyObject *get_name, *get_coro; /* methods of the C types */
+    PyObject *pending, *cancelled; /* what their _state is, interned */
+    PyGetSetDef *fut_waiter, *must_cancel, *exception, *state; /* their attributes; NULL: not such as we know */
     PyObject *cancelled_error;
     PyObject *step_function, *wakeup_function; /* of the Python Task */
     PyTypeObject *step_wrapper; /* TaskStepMethWrapper, once one was seen */
@@ -203,6 +204,7 @@ struct LoopState {
 };
 extern PyTypeObject LoopState_Type;
 
+PyObject *referent(PyObject *weak_reference); /* new reference, or NULL: it is gone; no error is set */
 PyObject *loop_of(LoopState *probe); /* new reference, or NULL: it is gone; no error is set */
 
 /* failures.c */
@@ -230,7 +232,20 @@ extern PyTypeObject Shim_Type;
 /* wakes.c: what completed a future outside of any run. */
 int completed_from(Core *core, Cause *cause);
 
+/* frames.c */
+typedef struct _PyInterpreterFrame Frame;
+extern bool frames_are_known;
+Frame *current_frame(void);
+Frame *frame_before(Frame *frame);
+Frame *frame_of_object(PyObject *object);
+Frame *frame_of_coroutine(void *coroutine);
+int learn_frames(void);
+
 /* coroutines.c */
 extern PyTypeObject CoroutineCallbacks_Type;
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #endif

@@ -25,12 +25,8 @@ static PyObject *get_running_loop; /* asyncio.events._get_running_loop */
 static PyObject *
 owner_of(Shim *self) /* new reference; None when it is gone */
 {
-    PyObject *owner = PyObject_CallNoArgs(self->owner_ref);
-    if (owner == NULL) {
-        PyErr_Clear();
-        owner = Py_NewRef(Py_None);
-    }
-    return owner;
+    PyObject *owner = referent(self->owner_ref);
+    return owner != NULL ? owner : Py_NewRef(Py_None);
 }
 
 /* Call what the shim stands for, with another callback in the place of an argument (or with all as they are: NULL). */
@@ -383,6 +379,10 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
     PyObject *name, *probe, *owner_ref, *original, *qualified_name;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "UO!OOU", names, &name, &LoopState_Type, &probe, &owner_ref,
                                      &original, &qualified_name)) {
+        return NULL;
+    }
+    if (!PyWeakref_Check(owner_ref)) {
+        PyErr_SetString(PyExc_TypeError, "owner_ref is a weak reference");
         return NULL;
     }
     bool is_threadsafe;

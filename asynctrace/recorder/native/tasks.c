@@ -60,8 +60,9 @@ learn_asyncio(void)
         result = 0;
         asyncio.get_name = attribute_of(asyncio.c_task, "get_name");
         asyncio.get_coro = attribute_of(asyncio.c_task, "get_coro");
-        asyncio.done = attribute_of(asyncio.c_future, "done");
-        asyncio.cancelled = attribute_of(asyncio.c_future, "cancelled");
+        asyncio.pending = PyUnicode_InternFromString("PENDING");
+        asyncio.cancelled = PyUnicode_InternFromString("CANCELLED");
+        asyncio.state = getter_of(asyncio.c_future, "_state");
         asyncio.fut_waiter = getter_of(asyncio.c_task, "_fut_waiter");
         asyncio.must_cancel = getter_of(asyncio.c_task, "_must_cancel");
         asyncio.exception = getter_of(asyncio.c_task, "_exception");
@@ -79,8 +80,9 @@ static bool
 is_c_task_type(PyTypeObject *type)
 {
     return asyncio.fut_waiter != NULL && asyncio.must_cancel != NULL && asyncio.exception != NULL &&
-           asyncio.get_name != NULL && asyncio.get_coro != NULL && asyncio.done != NULL &&
-           asyncio.cancelled != NULL && asyncio.c_task != asyncio.py_task && PyType_IsSubtype(type, asyncio.c_task);
+           asyncio.state != NULL && asyncio.get_name != NULL && asyncio.get_coro != NULL &&
+           asyncio.pending != NULL && asyncio.cancelled != NULL && asyncio.c_task != asyncio.py_task &&
+           PyType_IsSubtype(type, asyncio.c_task);
 }
 
 static bool
@@ -271,6 +273,16 @@ is_true(PyObject *value) /* steals the reference */
     return result;
 }
 
+/* Tell whether a future of C's, or a task, is in a state. */
+static int
+is_in_state(PyObject *future, PyObject *state)
+{
+    PyObject *now = asyncio.state->get(future, asyncio.state->closure);
+    int result = now == NULL ? -1 : now == state || PyUnicode_Compare(now, state) == 0;
+    Py_XDECREF(now);
+    return result;
+}
+
 int
 begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, size_t count)
 {
@@ -281,8 +293,8 @@ begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, si
     /* The argument of task_wakeup is the future; a user's own future-like object is not asked. */
     PyTypeObject *type = Py_TYPE(args[0]);
     if ((type == asyncio.c_future || type == asyncio.c_task || type == asyncio.gathering_future) &&
-        asyncio.cancelled != NULL) {
-        return is_true(PyObject_CallOneArg(asyncio.cancelled, args[0]));
+        asyncio.state != NULL) {
+        return is_in_state(args[0], asyncio.cancelled);
     }
     if (type == asyncio.py_future || type == asyncio.py_task) {
         return is_true(PyObject_CallMethod(args[0], "cancelled", NULL));
@@ -309,7 +321,7 @@ finish(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *site, int *f
         return -1;
     }
     forget(probe, entry);
-    int cancelled = is_true(PyObject_CallOneArg(asyncio.cancelled, task));
+    int cancelled = is_in_state(task, asyncio.cancelled);
     if (cancelled != 0) {
         *flags = CANCELLED;
         return cancelled < 0 ? -1 : 0;
@@ -380,11 +392,12 @@ end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited
         result = name_awaited(probe, waiter, awaited, site);
     }
     else {
-        result = is_true(PyObject_CallOneArg(asyncio.done, task));
-        if (result == 0) {
+        result = is_in_state(task, asyncio.pending);
+        if (result > 0) {
             *flags = YIELDED | SUSPENDED;
+            result = 0;
         }
-        else if (result > 0) {
+        else if (result == 0) {
             result = finish(probe, entry, task, site, flags);
         }
     }

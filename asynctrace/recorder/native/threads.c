@@ -1,28 +1,28 @@
 /* What one thread is doing: its id, and the cause, task and call that now run on it.
  *
- * A thread's state is kept by the `_Local` of its recorder, which lets it go when the thread ends. In front of that is a
- * copy of the address for each thread of the system; it holds no reference, so a state that goes takes it away.
+ * A thread's state is kept by the `_Local` of its recorder, which lets it go when the thread ends. In front of that is the
+ * address of the state that was asked for last: threads take turns at the interpreter, and not often. It holds no
+ * reference, so a state that goes takes it away.
  */
 
 #include "native.h"
 #include <stddef.h>
 #include <structmember.h>
 
-typedef struct {
+static struct {
     ThreadState *state; /* borrowed */
     uint64_t recorder;  /* its serial */
-    uint64_t thread;    /* Python's number of the thread: the system's thread may go on to be another one of Python's */
-} Cached;
+    uint64_t thread;    /* Python's number of the thread: no two threads of an interpreter have the same */
+} last;
 
-static THREAD_LOCAL Cached cached;
 static PyObject *state_name; /* "state" */
 
 ThreadState *
 current_state(Core *core)
 {
-    uint64_t thread = PyThreadState_GetID(PyThreadState_Get());
-    if (cached.recorder == core->serial && cached.thread == thread && core->local != NULL) {
-        return (ThreadState *)Py_NewRef((PyObject *)cached.state);
+    uint64_t thread = PyThreadState_Get()->id;
+    if (last.thread == thread && last.recorder == core->serial && core->local != NULL) {
+        return (ThreadState *)Py_NewRef((PyObject *)last.state);
     }
     if (core->local == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "this recorder is gone");
@@ -37,7 +37,9 @@ current_state(Core *core)
         Py_CLEAR(state);
     }
     if (state != NULL) {
-        cached = (Cached){(ThreadState *)state, core->serial, thread};
+        last.state = (ThreadState *)state;
+        last.recorder = core->serial;
+        last.thread = thread;
     }
     return (ThreadState *)state;
 }
@@ -45,7 +47,7 @@ current_state(Core *core)
 int
 replace_state(Core *core, PyObject *state)
 {
-    cached = (Cached){NULL, 0, 0};
+    last.recorder = 0; /* of none */
     return PyObject_SetAttrString(core->local, "state", state);
 }
 
@@ -107,8 +109,9 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
 static void
 dealloc(ThreadState *self)
 {
-    if (cached.state == self) {
-        cached = (Cached){NULL, 0, 0};
+    if (last.state == self) {
+        last.recorder = 0; /* of none */
+        last.state = NULL;
     }
     if (self->weak_references != NULL) {
         PyObject_ClearWeakRefs((PyObject *)self);
