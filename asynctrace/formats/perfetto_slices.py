@@ -267,6 +267,8 @@ class Slices:
         else:
             outer = self._coroutines.get(awaiter)
             track = outer.track if outer is not None else None
+            if track is not None and not track.slices:
+                track = None  # its task has ended: of one that was nested too deep to be shown nobody told
         shown: Shown = NOTHING
         if self._late and track is not None:
             shown = self._place_late(track)

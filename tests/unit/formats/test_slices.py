@@ -400,3 +400,16 @@ def test_what_is_open_at_the_end_is_what_did_not_finish(tmp_path: Path, part: Pa
     assert seen.values("live tasks")[-1] == len(tasks - ended)
     assert min(seen.values("ready tasks")) >= 0
     assert all(one.start_ns >= START_NS for one in seen.slices)
+
+
+def test_a_coroutine_whose_awaiter_was_nested_too_deep_and_ended_with_its_task_is_written(tmp_path: Path) -> None:
+    nested = [(20, kinds.COROUTINE_STARTED, 1000 + depth, 999 + depth, MAIN) for depth in range(600)]
+    seen = shown(
+        tmp_path,
+        (10, kinds.TASK_CREATED, A, 0, MAIN),
+        (20, kinds.STEP_STARTED, A, LOOP),
+        *nested,
+        (30, kinds.STEP_FINISHED, A, 0, 0, kinds.RETURNED),
+        (40, kinds.COROUTINE_STARTED, C1, 1599, SLEEP),
+    )
+    assert "sleep" not in {one.name for one in seen.slices}
