@@ -90,7 +90,7 @@ class FileSink:
                 return True
             if not fields:
                 return False
-            self._guarded(self._file.write, self._delta(fields), each_event(fields))
+            self._guarded(self._file.write, self._delta(fields), fields)
             self.position += len(fields) // FIELDS
             if self.is_open and self._file.wants_segment:
                 self._prepare_segment(at_once)
@@ -166,7 +166,7 @@ def write_snapshot(
             for position in range(0, len(fields), _AT_ONCE * FIELDS):
                 some = fields[position : position + _AT_ONCE * FIELDS]
                 entries = describer.describe(each_event(some))
-                file.write(recorder.part([], entries, start_ns, start_ns), each_event(some))
+                file.write(recorder.part([], entries, start_ns, start_ns), some)
                 yield
         file.finish(end_ns, max(0, cpu_ns - follower.cpu_ns), children())
         temporary.replace(path)

@@ -95,9 +95,8 @@ class Slices:
         return [begin]
 
     def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
-        name = self._names.task(task, root)
         site = self._names.described(root) if root else None
-        track = self._tracks.task(self._names.text(name), site.name if site is not None else None)
+        track = self._tracks.task(self._names.step(task, root), site.name if site is not None else None)
         if site is not None and site.is_user:
             self._tracks.label(track, site.name)
         self._tasks[task] = track
