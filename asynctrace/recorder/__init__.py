@@ -4,4 +4,3 @@ from asynctrace.recorder.keeper import Keeper
 from asynctrace.recorder.reference import DEFAULT_LIMIT_BYTES, Recorder, Sink, ThreadState
 
 __all__ = ["DEFAULT_LIMIT_BYTES", "Keeper", "Recorder", "Sink", "ThreadState"]
-
