@@ -38,7 +38,7 @@ _HIGHEST = (1 << 63) - 1
 _HEADS = tuple(bytes([head]) for head in range(256))
 _NOTHING = (b"",)
 
-Events: TypeAlias = "Iterable[Event] | array[int]"
+EventStream: TypeAlias = "Iterable[Event] | array[int]"
 """Events one by one, or flat, seven integers each: an `array("q")`, of which the native encoder makes no tuples."""
 
 Write: TypeAlias = Callable[[bytes], object]
@@ -63,7 +63,7 @@ class EventEncoder(Protocol):
         """Ask again what these sites are: the tables say something else of them now."""
         ...
 
-    def encode(self, events: Events, /) -> None:
+    def encode(self, events: EventStream, /) -> None:
         """Write events that follow those before, in order of time.
 
         Raises:
@@ -71,7 +71,7 @@ class EventEncoder(Protocol):
         """
         ...
 
-    def encode_base(self, events: Events, /) -> None:
+    def encode_base(self, events: EventStream, /) -> None:
         """Write the events of a base, of which nothing shows but what is open after them."""
         ...
 
@@ -141,11 +141,11 @@ class ReferenceEncoder:
     def forget_sites(self, keys: Iterable[int], /) -> None:
         """Do nothing: what a site is, is asked each time."""
 
-    def encode(self, events: Events, /) -> None:
+    def encode(self, events: EventStream, /) -> None:
         """Write events that follow those before."""
         self._encode(events, self._slices.handlers)
 
-    def encode_base(self, events: Events, /) -> None:
+    def encode_base(self, events: EventStream, /) -> None:
         """Write the events of a base, and open what is open after them."""
         # Nothing happens in a base: it leads to what is open after it.
         self._encode(events, {kind: _quiet(handler) for kind, handler in self._slices.handlers.items()})
@@ -164,7 +164,7 @@ class ReferenceEncoder:
         self._file_write(b"".join(self._out))
         self._out.clear()
 
-    def _encode(self, events: Events, handlers: dict[int, Callable[[Event], Shown]]) -> None:
+    def _encode(self, events: EventStream, handlers: dict[int, Callable[[Event], Shown]]) -> None:
         # The hot path of saving, hence one long function of local variables: a call costs a tenth of an event.
         out, sequence, threads = self._out, self._sequence, self._threads
         clock_ns, last_thread, last_subject = self._clock_ns, self._thread, self._subject
@@ -249,7 +249,7 @@ class ReferenceEncoder:
         self._out.append(layout.packet(stamp + self._sequence + event))
 
 
-def _one_by_one(events: Events) -> Iterable[Event]:
+def _one_by_one(events: EventStream) -> Iterable[Event]:
     if isinstance(events, array):
         return zip(*[iter(events)] * FIELDS, strict=True)
     return events

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from asynctrace.events import LOST, Part
 from asynctrace.formats.growing_file import GrowingFile, remove_remains
-from asynctrace.formats.perfetto_encoder import Events
+from asynctrace.formats.perfetto_encoder import EventStream
 from asynctrace.formats.perfetto_writer import EventWriter, PerfettoWriter, header_record
 
 
@@ -78,7 +78,7 @@ class StreamFile:
             self._begin_present(start, part)
             self._file.take_place()
 
-    def write(self, delta: Part, events: Events | None = None) -> None:
+    def write(self, delta: Part, events: EventStream | None = None) -> None:
         """Write the events that follow, sorted by time, and the entries of tables that the segment lacks.
 
         An event may be older than the last one written. What is written has reached the file when this returns.

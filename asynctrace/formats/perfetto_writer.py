@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 from asynctrace.events import Event, Part
 from asynctrace.formats import perfetto_layout as layout
-from asynctrace.formats.perfetto_encoder import EncoderMaker, Events
+from asynctrace.formats.perfetto_encoder import EncoderMaker, EventStream
 from asynctrace.formats.perfetto_names import Names
 from asynctrace.formats.perfetto_tables import add_tables, copy_of_tables, part_record, record, table_records
 from asynctrace.formats.perfetto_tracks import ProcessTracks
@@ -127,7 +127,7 @@ class EventWriter:
         """Return what shows in the UI that something before a time is missing; it stands before the segments."""
         return self._tracks.recording_packet() + layout.instant(self._number, time_ns, self._tracks.recording, text)
 
-    def write(self, events: Events) -> None:
+    def write(self, events: EventStream) -> None:
         """Write events that follow those before, in order of time."""
         self._encoder.encode(events)
         self._encoder.flush()

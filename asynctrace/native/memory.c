@@ -62,6 +62,8 @@ numbers_add(struct numbers *numbers, int64_t number)
     return 0;
 }
 
+enum { SMALL = 1024 }; /* entries */
+
 /* Tables: open addressing, a key stands at its home or in the next free entry after it. */
 
 static size_t
@@ -147,6 +149,18 @@ table_take(struct table *table, int64_t key)
     table->entries[hole].value = 0;
     table->count--;
     return value;
+}
+
+void
+table_clear(struct table *table)
+{
+    if (table->capacity > SMALL) {
+        table_free(table);
+    }
+    else if (table->count) {
+        memset(table->entries, 0, table->capacity * sizeof(struct entry));
+        table->count = 0;
+    }
 }
 
 void

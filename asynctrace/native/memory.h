@@ -55,6 +55,7 @@ struct table {
 uint64_t table_get(const struct table *table, int64_t key); /* 0 where it is not */
 int table_set(struct table *table, int64_t key, uint64_t value);
 uint64_t table_take(struct table *table, int64_t key); /* and remove it */
+void table_clear(struct table *table); /* and keep its memory, if it is small */
 void table_free(struct table *table);
 
 static inline void *

@@ -65,6 +65,15 @@ checked_counter(PyObject *given)
 }
 
 static PyObject *
+wire_error(void)
+{
+    PyObject *module = PyImport_ImportModule("asynctrace.formats.wire");
+    PyObject *error = module != NULL ? PyObject_GetAttrString(module, "WireError") : NULL;
+    Py_XDECREF(module);
+    return error;
+}
+
+static PyObject *
 encoder_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"write", "sequence", "clock_ns", "new_flow", NULL};
@@ -82,6 +91,11 @@ encoder_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
         return NULL;
     }
     encoder->write = Py_NewRef(write);
+    encoder->wire_error = wire_error();
+    if (encoder->wire_error == NULL) {
+        Py_DECREF(encoder);
+        return NULL;
+    }
     encoder->clock_ns = clock_ns;
     encoder->sequence[0] = SEQUENCE_TAG;
     encoder->sequence_size = (size_t)(put_varint(encoder->sequence + 1, (uint64_t)sequence) - encoder->sequence);
@@ -99,6 +113,7 @@ encoder_traverse(PyObject *self, visitproc visit, void *arg)
     struct encoder *encoder = (struct encoder *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(encoder->write);
+    Py_VISIT(encoder->wire_error);
     Py_VISIT(encoder->names);
     Py_VISIT(encoder->task_names);
     Py_VISIT(encoder->tracks);
@@ -111,6 +126,7 @@ encoder_clear(PyObject *self)
 {
     struct encoder *encoder = (struct encoder *)self;
     Py_CLEAR(encoder->write);
+    Py_CLEAR(encoder->wire_error);
     Py_CLEAR(encoder->names);
     Py_CLEAR(encoder->task_names);
     Py_CLEAR(encoder->tracks);
@@ -292,6 +308,13 @@ encoder_forget_sites(PyObject *self, PyObject *keys)
 {
     struct encoder *encoder = (struct encoder *)self;
     return begin_work(encoder) < 0 ? NULL : end_work(encoder, forget_each(encoder, keys));
+}
+
+static int
+encode_events(struct encoder *encoder, PyObject *events, bool is_base)
+{
+    encoder->is_base = is_base;
+    return each_event(events, encoder->wire_error, encode_event, encoder);
 }
 
 static PyObject *

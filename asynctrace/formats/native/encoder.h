@@ -11,47 +11,9 @@
 #ifndef ASYNCTRACE_ENCODER_H
 #define ASYNCTRACE_ENCODER_H
 
+#include "events.h"
 #include "memory.h"
 #include "wire.h"
-
-/* The kinds of events, and their flags: see events.py. */
-enum {
-    TASK_CREATED = 1,
-    TASK_READY = 2,
-    STEP_STARTED = 3,
-    STEP_FINISHED = 4,
-    AWAIT_STACK = 5,
-    TASK_COLLECTED = 6,
-    COROUTINE_STARTED = 7,
-    COROUTINE_SUSPENDED = 8,
-    COROUTINE_RESUMED = 9,
-    COROUTINE_FINISHED = 10,
-    CALL_STARTED = 11,
-    CALL_FINISHED = 12,
-    JOB_SUBMITTED = 13,
-    BLOCKING_STARTED = 15,
-    BLOCKING_FINISHED = 16,
-    LOOP_IDLE_STARTED = 18,
-    LOOP_IDLE_FINISHED = 19,
-    CALLBACK_RAN = 20,
-    MARK = 21,
-    LOST = 22,
-    PROCESS_STARTED = 23,
-};
-enum { RAISED = 2, CLOSED = 4, OUTCOME_MASK = 7 };
-enum { CAUSE_TASK = 1, CAUSE_MASK = 7 };
-enum { THROWN = 8, SEEN_LATE = 32, YIELDED = 64, ASYNC_GENERATOR = 256 };
-
-/* Its fields are in the order of an event's tuple, and of the seven numbers of a flat one. */
-struct event {
-    int64_t time_ns;
-    int64_t thread;
-    int64_t kind;
-    int64_t subject;
-    int64_t other;
-    int64_t site;
-    int64_t flags;
-};
 
 /* The fields of a track event that name its slice: a name's number, a place's. */
 enum { NAME_BYTES = 23 };
@@ -162,6 +124,7 @@ struct encoder {
     PyObject_HEAD
     /* Owned; those from `names` on are NULL until `connect`. */
     PyObject *write;
+    PyObject *wire_error;
     struct counter *new_flow;
     PyObject *names;
     PyObject *task_names;
@@ -173,6 +136,7 @@ struct encoder {
     uint64_t merging;
     uint8_t sequence[1 + VARINT_BYTES]; /* the field of a packet */
     size_t sequence_size;
+    bool is_base; /* the events in hand are: nothing happens in a base, it leads to what is open after it */
     bool is_busy; /* Python code that is asked something may call anything, and other threads may come meanwhile */
 
     struct buffer out;
@@ -208,7 +172,7 @@ struct encoder {
 };
 
 /* packets.c: the bytes. */
-int encode_events(struct encoder *encoder, PyObject *events, bool is_base);
+int encode_event(void *encoder, const struct event *event);
 int flush(struct encoder *encoder);
 int send_on_sequence(struct encoder *encoder, const void *content, size_t size);
 int send_begin(struct encoder *encoder, int64_t time_ns, const struct track *track, const struct name *name);

@@ -8,8 +8,6 @@ enum { FLUSH_AT = 1 << 18 }; /* bytes to write at once */
 enum { LATE = 30, OTHER_THREAD = 31, HAS_OTHER = 32, HAS_SITE = 64, HAS_FLAGS = 128 };
 enum { RECORD_BYTES = 3 + 9 * VARINT_BYTES };
 
-enum { FIELDS = sizeof(struct event) / sizeof(int64_t) };
-
 /* Hand what there is to the file. */
 int
 flush(struct encoder *encoder)
@@ -267,9 +265,11 @@ show_event(struct encoder *encoder, const struct event *event, struct thread *th
     }
 }
 
-static int
-encode_event(struct encoder *encoder, const struct event *event, bool is_base)
+/* Send an event's packets; `target` is the encoder. */
+int
+encode_event(void *target, const struct event *event)
 {
+    struct encoder *encoder = target;
     struct thread *thread = encoder->last_thread;
     if ((thread == NULL || thread->id != event->thread) && (thread = thread_of(encoder, event->thread)) == NULL) {
         return -1;
@@ -280,129 +280,11 @@ encode_event(struct encoder *encoder, const struct event *event, bool is_base)
     if (show_event(encoder, event, thread) < 0) {
         return -1;
     }
-    if (is_base) {
-        encoder->shown.count = 0; /* nothing happens in a base: it leads to what is open after it */
+    if (encoder->is_base) {
+        encoder->shown.count = 0;
     }
     if (send_event(encoder, event, thread) < 0) {
         return -1;
     }
     return encoder->out.size > FLUSH_AT ? flush(encoder) : 0;
-}
-
-/* Tell whether all numbers of an event fit in 63 bits: all that is done with them relies on it. */
-static bool
-is_in_range(const struct event *event)
-{
-    return (event->time_ns | event->thread | event->kind | event->subject | event->other | event->site |
-            event->flags) >= 0;
-}
-
-/* Raise the WireError of an event, a tuple. */
-static int
-refuse(PyObject *event)
-{
-    PyObject *module = PyImport_ImportModule("asynctrace.formats.wire");
-    PyObject *error = module != NULL ? PyObject_GetAttrString(module, "WireError") : NULL;
-    if (error != NULL) {
-        PyErr_Format(error, "an event with a number that does not fit in 63 bits: %S", event);
-    }
-    Py_XDECREF(error);
-    Py_XDECREF(module);
-    return -1;
-}
-
-/* Read a tuple. */
-static int
-read_event(PyObject *tuple, struct event *event)
-{
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != FIELDS) {
-        PyErr_Format(PyExc_ValueError, "an event is a tuple of seven integers, not %R", tuple);
-        return -1;
-    }
-    int64_t fields[FIELDS];
-    for (Py_ssize_t index = 0; index < FIELDS; index++) {
-        int overflow;
-        long long number = PyLong_AsLongLongAndOverflow(PyTuple_GET_ITEM(tuple, index), &overflow);
-        if (overflow) {
-            return refuse(tuple);
-        }
-        if (number == -1 && PyErr_Occurred()) {
-            return -1;
-        }
-        fields[index] = number;
-    }
-    memcpy(event, fields, sizeof(fields));
-    return is_in_range(event) ? 0 : refuse(tuple);
-}
-
-static int
-encode_one_by_one(struct encoder *encoder, PyObject *events, bool is_base)
-{
-    PyObject *iterator = PyObject_GetIter(events);
-    if (iterator == NULL) {
-        return -1;
-    }
-    PyObject *tuple;
-    while ((tuple = PyIter_Next(iterator)) != NULL) {
-        struct event event;
-        int result = read_event(tuple, &event);
-        Py_DECREF(tuple);
-        if (result < 0 || encode_event(encoder, &event, is_base) < 0) {
-            Py_DECREF(iterator);
-            return -1;
-        }
-    }
-    Py_DECREF(iterator);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static int
-refuse_flat(const struct event *event)
-{
-    PyObject *tuple = Py_BuildValue("(LLLLLLL)", (long long)event->time_ns, (long long)event->thread,
-                                    (long long)event->kind, (long long)event->subject, (long long)event->other,
-                                    (long long)event->site, (long long)event->flags);
-    if (tuple != NULL) {
-        refuse(tuple);
-        Py_DECREF(tuple);
-    }
-    return -1;
-}
-
-static int
-encode_flat(struct encoder *encoder, const Py_buffer *view, bool is_base)
-{
-    bool is_signed = view->format != NULL && (strcmp(view->format, "q") == 0 || strcmp(view->format, "l") == 0);
-    if (!is_signed || view->itemsize != sizeof(int64_t) || view->len % (Py_ssize_t)sizeof(struct event)) {
-        PyErr_SetString(PyExc_ValueError, "flat events are seven integers each, of 64 bits with a sign");
-        return -1;
-    }
-    const char *at = view->buf, *end = at + view->len;
-    for (; at < end; at += sizeof(struct event)) {
-        struct event event;
-        memcpy(&event, at, sizeof(event));
-        if (!is_in_range(&event)) {
-            return refuse_flat(&event);
-        }
-        if (encode_event(encoder, &event, is_base) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* Encode events, an iterable of tuples or flat. */
-int
-encode_events(struct encoder *encoder, PyObject *events, bool is_base)
-{
-    if (!PyObject_CheckBuffer(events)) {
-        return encode_one_by_one(encoder, events, is_base);
-    }
-    Py_buffer view;
-    if (PyObject_GetBuffer(events, &view, PyBUF_CONTIG_RO | PyBUF_FORMAT) < 0) {
-        return -1;
-    }
-    int result = encode_flat(encoder, &view, is_base);
-    PyBuffer_Release(&view);
-    return result;
 }

@@ -3,6 +3,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "describing.h"
+
 #ifdef Py_GIL_DISABLED
 #error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
 #endif
@@ -14,7 +16,7 @@ execute(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "the native core works in the main interpreter only");
         return -1;
     }
-    return 0;
+    return add_scanner(module);
 }
 
 static PyModuleDef_Slot slots[] = {
