@@ -210,10 +210,11 @@ user_wait(struct encoder *encoder, int64_t key, int64_t offset)
 static int
 read_stack(struct encoder *encoder, PyObject *answer, struct stack *stack)
 {
-    PyObject *wait, *label; /* borrowed */
-    if (!PyArg_ParseTuple(answer, "OO", &wait, &label)) {
+    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 2) {
+        PyErr_SetString(PyExc_TypeError, "of a stack two things are told");
         return -1;
     }
+    PyObject *wait = PyTuple_GET_ITEM(answer, 0), *label = PyTuple_GET_ITEM(answer, 1); /* borrowed */
     if (wait != Py_None && take_name(Py_NewRef(wait), &stack->wait) < 0) {
         return -1;
     }

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from asynctrace import events as kinds
@@ -14,6 +15,8 @@ from asynctrace.formats import save_parts
 from asynctrace.formats.perfetto_writer import PerfettoWriter
 from tests.perfetto_view import View, messages, view
 from tests.strategies_parts import START_NS, any_parts, example_part, program_parts
+
+pytestmark = pytest.mark.usefixtures("each_core")
 
 one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
