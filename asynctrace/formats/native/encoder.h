@@ -11,8 +11,8 @@
 #ifndef ASYNCTRACE_ENCODER_H
 #define ASYNCTRACE_ENCODER_H
 
+#include "containers.h"
 #include "events.h"
-#include "memory.h"
 #include "wire.h"
 
 /* The fields of a track event that name its slice: a name's number, a place's. */

@@ -6,8 +6,8 @@
 
 #include "describing.h"
 
+#include "containers.h"
 #include "events.h"
-#include "memory.h"
 
 struct scanner {
     PyObject_HEAD

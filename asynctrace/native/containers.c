@@ -1,4 +1,4 @@
-#include "memory.h"
+#include "containers.h"
 
 void *
 grown(void *array, size_t *capacity, size_t needed, size_t item_size)

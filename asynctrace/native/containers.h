@@ -1,7 +1,7 @@
 /* What grows: bytes, numbers, and tables from numbers to numbers. What returns an int returns -1 with a MemoryError. */
 
-#ifndef ASYNCTRACE_MEMORY_H
-#define ASYNCTRACE_MEMORY_H
+#ifndef ASYNCTRACE_CONTAINERS_H
+#define ASYNCTRACE_CONTAINERS_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
