@@ -286,5 +286,9 @@ encode_event(void *target, const struct event *event)
     if (send_event(encoder, event, thread) < 0) {
         return -1;
     }
-    return encoder->out.size > FLUSH_AT ? flush(encoder) : 0;
+    if (encoder->out.size <= FLUSH_AT) {
+        return 0;
+    }
+    /* Some thousand events: time for other threads, while it is written, and for Ctrl-C. */
+    return flush(encoder) < 0 || PyErr_CheckSignals() < 0 ? -1 : 0;
 }

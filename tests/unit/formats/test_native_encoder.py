@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import io
 import itertools
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -451,3 +453,28 @@ def test_it_may_run_out_of_memory_at_any_place() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+def test_a_long_encoding_can_be_interrupted() -> None:
+    """As in Python: a signal's handler runs soon, and what it raises ends the encoding."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise InterruptedError("enough")
+
+    many = array("q", [START_NS, 1, kinds.LOOP_SEEN, 1, 0, 0, 0]) * 100_000
+
+    def write(content: bytes) -> None:
+        written.append(content)
+        _thread.interrupt_main()
+
+    written: list[bytes] = []
+    encoder = native.Encoder(write, 1, START_NS, native.Counter())
+    part = every_kind()
+    encoder.connect(Names(part, encoder.send_on_sequence), ProcessTracks(part, native.Counter(), encoder.send, False))
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(InterruptedError, match="enough"):
+            encoder.encode(many)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(written) == 1
