@@ -13,7 +13,7 @@
 #define ASYNCTRACE_ENCODER_H
 
 #include "containers.h"
-#include "events.h"
+#include "event_reader.h"
 #include "wire.h"
 
 /* The fields of a track event that name its slice: a name's number, a place's. */

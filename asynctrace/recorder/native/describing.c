@@ -7,7 +7,7 @@
 #include "describing.h"
 
 #include "containers.h"
-#include "events.h"
+#include "event_reader.h"
 
 struct scanner {
     PyObject_HEAD

@@ -1,7 +1,7 @@
 /* Events as C sees them, and how it gets them: one by one as tuples, or flat. See events.py. */
 
-#ifndef ASYNCTRACE_EVENTS_H
-#define ASYNCTRACE_EVENTS_H
+#ifndef ASYNCTRACE_EVENT_READER_H
+#define ASYNCTRACE_EVENT_READER_H
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>

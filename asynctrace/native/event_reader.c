@@ -1,4 +1,4 @@
-#include "events.h"
+#include "event_reader.h"
 
 #include <stdbool.h>
 #include <string.h>
