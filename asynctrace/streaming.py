@@ -14,7 +14,7 @@ from asynctrace import clock
 from asynctrace.events import Event, Part
 from asynctrace.formats.perfetto_stream import StreamFile
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.chunks import FIELDS, Follower, each_event
+from asynctrace.recorder.chunks import FIELDS, Follower
 from asynctrace.recorder.describing import Describer
 
 logger = logging.getLogger("asynctrace")
@@ -90,7 +90,7 @@ class FileSink:
                 return True
             if not fields:
                 return False
-            self._guarded(self._file.write, self._delta(fields), each_event(fields))
+            self._guarded(self._file.write, self._delta(fields), fields)
             self.position += len(fields) // FIELDS
             if self.is_open and self._file.wants_segment:
                 self._prepare_segment(at_once)
@@ -114,7 +114,7 @@ class FileSink:
         self._guarded(self._file.begin_segment, self._part(base, time_ns, cpu_ns), drop_earlier=drop_earlier)
 
     def _delta(self, fields: array[int]) -> Part:
-        entries = self._describer.describe(each_event(fields))
+        entries = self._describer.describe(fields)
         return self._recorder.part([], entries, fields[0], fields[0])
 
     def _part(self, events: list[Event], start_ns: int, cpu_ns: int = 0) -> Part:
@@ -165,8 +165,8 @@ def write_snapshot(
             fields = pieces.popleft()  # so that what the recorder drops meanwhile goes
             for position in range(0, len(fields), _AT_ONCE * FIELDS):
                 some = fields[position : position + _AT_ONCE * FIELDS]
-                entries = describer.describe(each_event(some))
-                file.write(recorder.part([], entries, start_ns, start_ns), each_event(some))
+                entries = describer.describe(some)
+                file.write(recorder.part([], entries, start_ns, start_ns), some)
                 yield
         file.finish(end_ns, max(0, cpu_ns - follower.cpu_ns), children())
         temporary.replace(path)

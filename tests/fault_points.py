@@ -86,7 +86,8 @@ def modules() -> list[ModuleType]:
         names += [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
     # The guard itself has to be trusted: what it rests on cannot be caught by it.
     trusted = {"asynctrace.probes.failure", "asynctrace.probes.tracebacks"}
-    return [importlib.import_module(name) for name in sorted(names) if name not in trusted]
+    found = [importlib.import_module(name) for name in sorted(names) if name not in trusted]
+    return [module for module in found if str(module.__file__).endswith(".py")]  # of the native core there is no source
 
 
 def functions() -> list[str]:

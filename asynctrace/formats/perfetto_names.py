@@ -28,6 +28,7 @@ class Names:
     def __init__(self, part: Part, send: Callable[[bytes], None]) -> None:
         self._part = part
         self._send = send
+        self.task_names = part.names  # task -> its name; entries may be added
         self._texts: dict[str, bytes] = {}
         self._sites: dict[int, bytes] = {}
         self._waits: dict[Place, bytes | None] = {}
@@ -41,6 +42,22 @@ class Names:
             self._send(layout.interned_name(number, layout.visible_text(text)))
             found = self._texts[text] = layout.name_field(number)
         return found
+
+    def plain(self, key: int) -> bytes:
+        """Return the field that names a slice with a site's name alone: a primitive, a mark."""
+        return self.text(self.described(key).name)
+
+    def submit(self, key: int) -> bytes:
+        """Return the field that names the submission of a job."""
+        return self.text(f"submit {self.described(key).name}")
+
+    def lost(self, count: int) -> bytes:
+        """Return the field that tells how many events were lost."""
+        return self.text(f"lost {count} events")
+
+    def step(self, task: int, root: int) -> bytes:
+        """Return the field that names a task's own slice and its steps."""
+        return self.text(self.task(task, root))
 
     def site(self, key: int) -> bytes:
         """Return the fields that name a slice with a piece of code, and say where that is."""
@@ -83,14 +100,14 @@ class Names:
 
     def wait_for(self, awaited: int, type_site: int) -> bytes:
         """Return the field that names a wait by what is awaited, where the user's code does not tell."""
-        name = self._part.names.get(awaited) if awaited else None
+        name = self.task_names.get(awaited) if awaited else None
         if name is None and type_site:
             name = self.described(type_site).name
         return self.text("waiting" if name is None else _waiting(name))
 
     def task(self, task: int, root: int) -> str:
         """Return what a task's own slice and its steps are called: its name, with its root where asyncio named it."""
-        name = self._part.names.get(task)
+        name = self.task_names.get(task)
         if not name:
             return self.described(root).name if root else f"task {task & _NUMBER_IN_PROCESS}"
         return f"{self.described(root).name} ({name})" if root and _NAMED_BY_ASYNCIO(name) else name

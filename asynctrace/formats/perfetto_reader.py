@@ -8,8 +8,8 @@ from pathlib import Path
 from asynctrace.errors import FormatError
 from asynctrace.events import Event, Part
 from asynctrace.formats import perfetto_layout as layout
+from asynctrace.formats.perfetto_encoder import NUMBER_KINDS
 from asynctrace.formats.perfetto_tables import PartialPart, Record, is_later_segment
-from asynctrace.formats.perfetto_writer import NUMBER_KINDS
 from asynctrace.formats.wire import WireError, bytes_field, int_field, read_fields, read_varint
 
 _ALL_BITS = (1 << 64) - 1

@@ -95,9 +95,8 @@ class Slices:
         return [begin]
 
     def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
-        name = self._names.task(task, root)
         site = self._names.described(root) if root else None
-        track = self._tracks.task(self._names.text(name), site.name if site is not None else None)
+        track = self._tracks.task(self._names.step(task, root), site.name if site is not None else None)
         if site is not None and site.is_user:
             self._tracks.label(track, site.name)
         self._tasks[task] = track
@@ -267,6 +266,8 @@ class Slices:
         else:
             outer = self._coroutines.get(awaiter)
             track = outer.track if outer is not None else None
+            if track is not None and not track.slices:
+                track = None  # its task has ended: of one that was nested too deep to be shown nobody told
         shown: Shown = NOTHING
         if self._late and track is not None:
             shown = self._place_late(track)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asynctrace.events import LOST, Event, Part
+from asynctrace.events import LOST, Part
 from asynctrace.formats.growing_file import GrowingFile, remove_remains
+from asynctrace.formats.perfetto_encoder import EventStream
 from asynctrace.formats.perfetto_writer import EventWriter, PerfettoWriter, header_record
 
 
@@ -77,14 +78,14 @@ class StreamFile:
             self._begin_present(start, part)
             self._file.take_place()
 
-    def write(self, delta: Part, events: Iterable[Event] | None = None) -> None:
+    def write(self, delta: Part, events: EventStream | None = None) -> None:
         """Write the events that follow, sorted by time, and the entries of tables that the segment lacks.
 
         An event may be older than the last one written. What is written has reached the file when this returns.
 
         Args:
             delta: The entries, and the events.
-            events: The events, where they are not in a list.
+            events: The events, where they are not in a list: flat, for one.
         """
         with self._whole():
             self._events.add_tables(delta)

@@ -70,11 +70,10 @@ class ThreadSlices:
             return NOTHING  # it was submitted before
         arrow = self.job_arrows[job] = next(self._new_flow)
         content = layout.event_start(layout.INSTANT, self._tracks.thread(thread).uuid)
-        name = self._names.text(f"submit {self._names.described(site).name}")
-        return [event_field(content + name + layout.arrow_from_field(arrow))]
+        return [event_field(content + self._names.submit(site) + layout.arrow_from_field(arrow))]
 
     def _blocking_started(self, event: Event) -> Shown:
-        name = self._names.text(self._names.described(event[5]).name)
+        name = self._names.plain(event[5])
         return [self._tracks.thread(event[1]).open(-event[3] - 3, name, b"", event[0])]
 
     def _blocking_finished(self, event: Event) -> Shown:
@@ -97,8 +96,8 @@ class ThreadSlices:
 
     def _mark(self, event: Event) -> Shown:
         content = layout.event_start(layout.INSTANT, self._tracks.thread(event[1]).uuid)
-        return [event_field(content + self._names.text(self._names.described(event[5]).name))]
+        return [event_field(content + self._names.plain(event[5]))]
 
     def _lost(self, event: Event) -> Shown:
         content = layout.event_start(layout.INSTANT, self._tracks.thread(event[1]).uuid)
-        return [event_field(content + self._names.text(f"lost {event[4]} events"))]
+        return [event_field(content + self._names.lost(event[4]))]

@@ -146,17 +146,17 @@ class ProcessTracks:
         earlier: ProcessTracks | None = None,
     ) -> None:
         self._part = part
-        self._new_uuid = new_uuid
+        self.new_uuid = new_uuid
         self._send = send
-        self._merging = layout.ROW_EACH if row_each else layout.MERGE_BY_NAME
+        self.merging: int = layout.ROW_EACH if row_each else layout.MERGE_BY_NAME
         self._threads: dict[int, Track] = {}
         self._known: dict[int, int] = {}  # threads of earlier segments -> the numbers of their tracks
         if earlier is None:
-            self._process, self._tasks = next(new_uuid), next(new_uuid)
+            self._process, self.tasks = next(new_uuid), next(new_uuid)
             self.counters = next(new_uuid), next(new_uuid)
             self.recording = next(new_uuid)  # for what no thread of the program did
             return
-        self._process, self._tasks, self.counters = earlier._process, earlier._tasks, earlier.counters
+        self._process, self.tasks, self.counters = earlier._process, earlier.tasks, earlier.counters
         self.recording = earlier.recording
         # Of the others a service may have had any number.
         self._known = {thread: uuid for thread, uuid in earlier._known.items() if thread in part.threads}
@@ -165,7 +165,7 @@ class ProcessTracks:
     def describe(self) -> None:
         """Send the tracks that every part has: the process, its group of tasks, its counters."""
         self._send(layout.process_track(self._process, self._part.pid, self._part.process_name))
-        self._send(layout.group_track(self._tasks, self._process, "asyncio tasks"))
+        self._send(layout.group_track(self.tasks, self._process, "asyncio tasks"))
         for uuid, name in zip(self.counters, ("live tasks", "ready tasks"), strict=True):
             self._send(layout.counter_track(uuid, self._process, name))
 
@@ -185,7 +185,7 @@ class ProcessTracks:
                 self._send(self.recording_packet())
                 track = self._threads[thread] = Track(self.recording)
                 return track
-            uuid = self._known.pop(thread, 0) or next(self._new_uuid)
+            uuid = self._known.pop(thread, 0) or next(self.new_uuid)
             track = self._threads[thread] = Track(uuid)
             info = self._part.threads.get(thread)
             # Perfetto tells threads apart by the system's id, over all processes; one is made up where it is unknown.
@@ -196,11 +196,11 @@ class ProcessTracks:
 
     def task(self, step: bytes, root: str | None) -> TaskTrack:
         """Return a new task's track, which has no label yet."""
-        track = TaskTrack(next(self._new_uuid), step, root)
-        self._send(layout.task_track(track.uuid, self._tasks, None, self._merging))
+        track = TaskTrack(next(self.new_uuid), step, root)
+        self._send(layout.task_track(track.uuid, self.tasks, None, self.merging))
         return track
 
     def label(self, track: TaskTrack, name: str) -> None:
         """Name a task's track, by which tracks merge into lanes."""
         track.is_labelled = True
-        self._send(layout.task_track(track.uuid, self._tasks, layout.visible_text(name), self._merging))
+        self._send(layout.task_track(track.uuid, self.tasks, layout.visible_text(name), self.merging))

@@ -4,6 +4,7 @@ Follows https://protobuf.dev/programming-guides/encoding/. Decoding trusts nothi
 bytes that are there, so that a damaged file ends in a `WireError`, never in a long loop or a large allocation.
 """
 
+import functools
 from collections.abc import Iterator
 
 VARINT = 0
@@ -24,6 +25,10 @@ def varint(value: int) -> bytes:
     Raises:
         WireError: If the value is outside that range.
     """
+    return VARINTS[value] if 0 <= value < VARINTS_SIZE else _encoded(value)
+
+
+def _encoded(value: int) -> bytes:
     if not 0 <= value < 1 << 64:
         raise WireError(f"{value} does not fit in 64 bits without a sign")
     encoded = bytearray()
@@ -35,7 +40,7 @@ def varint(value: int) -> bytes:
 
 
 # Most numbers of a trace are this small: looking one up takes a quarter of the time of encoding it.
-VARINTS: tuple[bytes, ...] = tuple(varint(value) for value in range(1 << 14))
+VARINTS: tuple[bytes, ...] = tuple(_encoded(value) for value in range(1 << 14))
 VARINTS_SIZE = len(VARINTS)
 
 
@@ -49,6 +54,7 @@ def unzigzag(value: int) -> int:
     return -(value >> 1) - 1 if value & 1 else value >> 1
 
 
+@functools.cache  # a handful of fields
 def tag(number: int, wire_type: int) -> bytes:
     """Return the bytes that begin a field."""
     return varint(number << 3 | wire_type)

@@ -2,9 +2,9 @@
 
 import asyncio
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, final
 
 from asynctrace.events import Event
 from asynctrace.recorder.reference import Cause
@@ -124,3 +124,18 @@ class CoroutineCallbacks:
         references: tuple[Callable[..., Any], ...],
         send: int,
     ) -> None: ...
+
+@final
+class Scanner:
+    """Goes along with the events, in order, and tells what they mention: see `describing.Scanner`."""
+
+    def __init__(self) -> None: ...
+    def scan(
+        self, events: Iterable[Event] | array[int], /
+    ) -> tuple[list[int], list[tuple[int, int]], list[int], dict[int, bool]]:
+        """Return the sites, places and keys of stacks that were not told before, and the tasks of these events.
+
+        Raises:
+            OverflowError: If a number does not fit in 63 bits.
+            ValueError: If what is given is neither tuples nor flat, seven integers of 64 bits each.
+        """

@@ -2,6 +2,8 @@
 
 #include "events.h"
 
+#include "describing.h"
+
 PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
 PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c */
 
@@ -31,7 +33,7 @@ execute(PyObject *module)
             return -1;
         }
     }
-    if (learn_asyncio() < 0 || learn_frames() < 0 ||
+    if (learn_asyncio() < 0 || learn_frames() < 0 || add_scanner(module) < 0 ||
         PyModule_AddIntConstant(module, "EVENT_BYTES", sizeof(Packed)) < 0) {
         return -1;
     }

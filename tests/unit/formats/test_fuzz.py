@@ -33,7 +33,7 @@ from asynctrace.errors import AsynctraceError, FormatError
 from asynctrace.events import Event, Part, Site, ThreadInfo
 from asynctrace.formats import is_our_trace, load_parts, save_parts
 from asynctrace.formats import perfetto_layout as layout
-from asynctrace.formats.perfetto_writer import NUMBER_KINDS
+from asynctrace.formats.perfetto_encoder import NUMBER_KINDS
 from asynctrace.formats.wire import zigzag
 from asynctrace.model.trace import Trace
 from tests.damage import Damage, damaged, damages, event_packet, packets

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from asynctrace import events as kinds
@@ -14,6 +15,8 @@ from asynctrace.formats import save_parts
 from asynctrace.formats.perfetto_writer import PerfettoWriter
 from tests.perfetto_view import View, messages, view
 from tests.strategies_parts import START_NS, any_parts, example_part, program_parts
+
+pytestmark = pytest.mark.usefixtures("each_core")
 
 one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
@@ -400,3 +403,16 @@ def test_what_is_open_at_the_end_is_what_did_not_finish(tmp_path: Path, part: Pa
     assert seen.values("live tasks")[-1] == len(tasks - ended)
     assert min(seen.values("ready tasks")) >= 0
     assert all(one.start_ns >= START_NS for one in seen.slices)
+
+
+def test_a_coroutine_whose_awaiter_was_nested_too_deep_and_ended_with_its_task_is_written(tmp_path: Path) -> None:
+    nested = [(20, kinds.COROUTINE_STARTED, 1000 + depth, 999 + depth, MAIN) for depth in range(600)]
+    seen = shown(
+        tmp_path,
+        (10, kinds.TASK_CREATED, A, 0, MAIN),
+        (20, kinds.STEP_STARTED, A, LOOP),
+        *nested,
+        (30, kinds.STEP_FINISHED, A, 0, 0, kinds.RETURNED),
+        (40, kinds.COROUTINE_STARTED, C1, 1599, SLEEP),
+    )
+    assert "sleep" not in {one.name for one in seen.slices}

@@ -26,6 +26,8 @@ from tests.unit.formats.streaming import LARGE, Streamed, base_of, stream, witho
 
 SMALL = 6000  # bytes: some segments of the examples
 
+pytestmark = pytest.mark.usefixtures("each_core")
+
 one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 batches = st.lists(st.integers(0, 40), max_size=12)
 

@@ -1,0 +1,58 @@
+/* The protobuf wire format, and the bytes that our packets are made of: see wire.py and perfetto_layout.py. */
+
+#ifndef ASYNCTRACE_WIRE_H
+#define ASYNCTRACE_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Of tags, a field's number and wire type: each is one or two bytes. */
+#define PACKET_TAG 0x0a        /* of a file, 1: a packet */
+#define TIMESTAMP_TAG 0x40     /* of a packet, 8 */
+#define SEQUENCE_TAG 0x50      /* of a packet, 10 */
+#define TRACK_EVENT_TAG 0x5a   /* of a packet, 11 */
+#define TYPE_TAG 0x48          /* of a track event, 9 */
+#define TRACK_TAG 0x58         /* of a track event, 11 */
+#define COUNTER_TAG 0x60       /* of a track event, 12: the value of an extra counter */
+
+enum { VARINT_BYTES = 10, ARROW_BYTES = 10 };
+
+static const uint8_t EVENT_TAG[2] = {0xb2, 0x7b};          /* of a packet, 1974: an event's record */
+static const uint8_t DESCRIPTOR_TAG[2] = {0xe2, 0x03};     /* of a packet, 60: a track */
+static const uint8_t BOOTTIME_FIELD[3] = {0xd0, 0x03, 6};  /* of a packet, 58: its time is by the machine's clock */
+static const uint8_t ARROW_FROM_TAG[2] = {0xf9, 0x02};     /* of a track event, 47 */
+static const uint8_t ARROW_TO_TAG[2] = {0x81, 0x03};       /* of a track event, 48 */
+
+/* The types of track events. */
+enum { BEGIN = 1, END_SLICE = 2, INSTANT = 3 };
+
+/* Write a varint; return where it ends. There must be room for VARINT_BYTES. */
+static inline uint8_t *
+put_varint(uint8_t *at, uint64_t value)
+{
+    while (value > 127) {
+        *at++ = (uint8_t)(value | 128);
+        value >>= 7;
+    }
+    *at++ = (uint8_t)value;
+    return at;
+}
+
+static inline size_t
+varint_size(uint64_t value)
+{
+    size_t size = 1;
+    while (value > 127) {
+        size++;
+        value >>= 7;
+    }
+    return size;
+}
+
+static inline uint64_t
+zigzag(int64_t value)
+{
+    return value >= 0 ? (uint64_t)value << 1 : ((uint64_t)(-(value + 1)) << 1) + 1;
+}
+
+#endif
