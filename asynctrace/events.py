@@ -51,8 +51,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from operator import eq
+from itertools import chain, islice
+from operator import eq, le
 from typing import overload
 
 Event = tuple[int, int, int, int, int, int, int]
@@ -231,11 +231,17 @@ class Events(Sequence[Event]):
         return f"Events.of({list(self)})"
 
 
+def is_in_time_order(events: Sequence[Event]) -> bool:
+    """Tell whether no event is earlier than the one before it."""
+    times = events.fields[::FIELDS] if isinstance(events, Events) else [event[0] for event in events]
+    return all(map(le, times, islice(times, 1, None)))
+
+
 def in_time_order(fields: array[int]) -> array[int]:
-    """Return flat events by their time; those of one time stay in order."""
-    times = fields[::FIELDS].tolist()
-    if times == sorted(times):
+    """Return flat events by their time; those of one time stay in order. It is `fields` itself if that is in order."""
+    if is_in_time_order(Events(fields)):
         return fields
+    times = fields[::FIELDS]
     order = sorted(range(len(times)), key=times.__getitem__)
     # Field by field: a million tuples, only to be sorted, would take more memory than all the rest.
     ordered = array("q", fields)

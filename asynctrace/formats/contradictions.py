@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from asynctrace.events import FIELDS, Event, Events, Part
+from asynctrace.events import Part, is_in_time_order
 
 _HIGHEST = (1 << 63) - 1
 
@@ -22,13 +22,6 @@ def contradiction(parts: Iterable[Part], window: tuple[int, int] | None) -> str 
             return f"process {part.pid} ends before it begins"
         if part.pid < 0 or min(part.wall_ns, part.cpu_ns) < 0:
             return f"process {part.pid} has a number below 0"
-        times = _times(part.events)
-        if times != sorted(times):
+        if not is_in_time_order(part.events):
             return f"the events of process {part.pid} go back in time"
     return None
-
-
-def _times(events: Sequence[Event]) -> list[int]:
-    if isinstance(events, Events):
-        return events.fields[::FIELDS].tolist()
-    return [event[0] for event in events]

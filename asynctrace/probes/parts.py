@@ -200,8 +200,9 @@ def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
                 table.update(frame[name])
     if header is None:
         return None
-    events = Events(Events.of(header.events).fields + in_order(fields, header.start_ns))
-    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=events, **tables), forked_ns
+    fields = in_order(fields, header.start_ns)
+    fields[:0] = Events.of(header.events).fields
+    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=Events(fields), **tables), forked_ns
 
 
 def _frames(path: Path) -> Iterator[dict[str, Any]]:

@@ -252,11 +252,12 @@ def each_event(fields: list[int] | array[int]) -> Iterator[Event]:
 def in_order(fields: array[int], start_ns: int, end_ns: int = (1 << 63) - 1) -> array[int]:
     """Return flat events by their time, those of one thread as they came, none after `end_ns` or before `start_ns`.
 
-    One that is earlier came late, and is a matter of the base; or while the hooks were put in, on another thread.
+    One that is earlier came late, and is a matter of the base; or while the hooks were put in, on another thread. What
+    is returned may be `fields`, changed: there can be so many that a copy is felt.
     """
     ordered = in_time_order(fields)
     times = ordered[::FIELDS]
-    ordered = ordered[: bisect_right(times, end_ns) * FIELDS]
+    del ordered[bisect_right(times, end_ns) * FIELDS :]
     early = min(bisect_left(times, start_ns), len(ordered) // FIELDS)
     ordered[: early * FIELDS : FIELDS] = array("q", [start_ns]) * early
     return ordered

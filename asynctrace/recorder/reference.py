@@ -238,7 +238,9 @@ class Recorder:
             for _, piece in history.pieces(number):
                 fields += piece
             fields += array("q", history.open_fields())
-        events = Events(Events.of(base).fields + in_order(fields, start_ns, end_ns))
+        fields = in_order(fields, start_ns, end_ns)
+        fields[:0] = Events.of(base).fields
+        events = Events(fields)
         return self.part(events, Describer(self.tables).describe(events), start_ns, end_ns, cpu_ns - cpu_before_ns)
 
     def part(self, events: Sequence[Event], entries: Entries, start_ns: int, end_ns: int, cpu_ns: int = 0) -> Part:
