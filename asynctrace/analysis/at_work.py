@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import zip_longest
 
 from asynctrace.analysis.intervals import Interval, intersect, length, merged, subtract
 from asynctrace.model.trace import Call, Process, Task, Thread, Trace
@@ -61,7 +60,8 @@ def task_work(task: Task) -> list[Interval]:
     if started is None:
         return []
     waits: list[Interval] = []
-    for state, following in zip_longest(task.states, task.states[1:]):
+    states = task.states
+    for index, state in enumerate(states, 1):
         wait = state.wait
         if wait is None or not (
             wait.awaited is not None
@@ -72,6 +72,7 @@ def task_work(task: Task) -> list[Interval]:
         start, end = state.start_ns, state.end_ns
         if wait.job is not None and start - wait.job.submitted_ns <= _HANDOVER_NS:
             start = max(started, wait.job.submitted_ns)  # the job may begin before the step that hands it over ends
+        following = states[index] if index < len(states) else None
         if following is not None and following.cause is not None and following.cause.task is not None:
             # A task wakes its awaiter just before its own last step ends: the two would count at once.
             end = max(end, min(following.end_ns, following.cause.task.end_ns))
@@ -91,7 +92,7 @@ def call_work(trace: Trace) -> dict[Call, list[Interval]]:
     Returns:
         For each remaining call its intervals [start_ns, end_ns), disjoint and ascending, empty for one that only waits.
     """
-    return _CallWork(trace).intervals
+    return _CallWork(trace).intervals if trace.calls else {}
 
 
 class _CallWork:

@@ -7,12 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from asynctrace.analysis.stretches import Stretch, call_stretches, task_stretches
-from asynctrace.model.trace import Trace
-
-_INDEX = {"running": 0, "ready": 1, "waiting": 2}
+from asynctrace.model.trace import StateKind, Trace
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: a large trace has very many, and that makes each slower
 class Counts:
     """How many were in each state from `time_ns` on."""
 
@@ -42,21 +40,21 @@ def state_counts(trace: Trace) -> list[Counts]:
 
 def counted(stretches: Iterable[Stretch], start_ns: int, end_ns: int | None = None) -> list[Counts]:
     """Return how many of `stretches` were in each state, as a staircase from `start_ns` on, clipped to `end_ns`."""
-    changes: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0])
-    changes[start_ns] = [0, 0, 0]
+    # By time, for each state: a list for each time would be very many objects.
+    changes: dict[StateKind, dict[int, int]] = {kind: defaultdict(int) for kind in ("running", "ready", "waiting")}
     for stretch in stretches:
         start = max(stretch.start_ns, start_ns)
         end = stretch.end_ns if end_ns is None else min(stretch.end_ns, end_ns)
         if start < end:
-            index = _INDEX[stretch.kind]
-            changes[start][index] += 1
-            changes[end][index] -= 1
+            change = changes[stretch.kind]
+            change[start] += 1
+            change[end] -= 1
     staircase: list[Counts] = []
     running = ready = waiting = 0
-    for time_ns in sorted(changes):
-        change = changes[time_ns]
-        if not any(change) and staircase:
-            continue
-        running, ready, waiting = running + change[0], ready + change[1], waiting + change[2]
-        staircase.append(Counts(time_ns, running, ready, waiting))
+    runs, gets_ready, waits = (change.get for change in changes.values())
+    for time_ns in sorted({start_ns}.union(*changes.values())):
+        more_running, more_ready, more_waiting = runs(time_ns, 0), gets_ready(time_ns, 0), waits(time_ns, 0)
+        if more_running or more_ready or more_waiting or not staircase:
+            running, ready, waiting = running + more_running, ready + more_ready, waiting + more_waiting
+            staircase.append(Counts(time_ns, running, ready, waiting))
     return staircase

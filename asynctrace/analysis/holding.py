@@ -56,12 +56,22 @@ def holding_steps(
         with_woken: Whether to return those of `at_least_ns`, too, that kept nobody ready but after which somebody was
             woken at once.
     """
-    ready: dict[Loop, list[tuple[int, int, Task]]] = defaultdict(list)
-    woken: dict[Loop, list[tuple[int, int]]] = defaultdict(list)  # (when, since when it had waited)
     holders: dict[Loop, list[tuple[int, int, Task | None, str, str, int]]] = defaultdict(list)
     for each in trace.tasks:
         if each.loop is None:
             continue
+        for state in each.states:
+            if state.end_ns - state.start_ns >= at_least_ns and state.kind == "running":
+                holders[each.loop].append((state.start_ns, state.end_ns, each, each.label, each.file, each.line))
+    for loop in trace.loops:
+        for ran in loop.callbacks:
+            if ran.end_ns - ran.start_ns >= at_least_ns:
+                holders[loop].append((ran.start_ns, ran.end_ns, None, ran.name, ran.file, ran.line))
+    ready: dict[Loop, list[tuple[int, int, Task]]] = defaultdict(list)
+    woken: dict[Loop, list[tuple[int, int]]] = defaultdict(list)  # (when, since when it had waited)
+    for each in trace.tasks:
+        if each.loop not in holders:
+            continue  # most programs never hold their loop so long
         waiting_since: int | None = None
         for state in each.states:
             if state.kind == "ready":
@@ -69,12 +79,6 @@ def holding_steps(
                 if waiting_since is not None and (state.cause is None or state.cause.kind not in ("task", "timer")):
                     woken[each.loop].append((state.start_ns, waiting_since))
             waiting_since = state.start_ns if state.kind == "waiting" else None
-            if state.kind == "running" and state.end_ns - state.start_ns >= at_least_ns:
-                holders[each.loop].append((state.start_ns, state.end_ns, each, each.label, each.file, each.line))
-    for loop in trace.loops:
-        for ran in loop.callbacks:
-            if ran.end_ns - ran.start_ns >= at_least_ns:
-                holders[loop].append((ran.start_ns, ran.end_ns, None, ran.name, ran.file, ran.line))
     found: list[Holding] = []
     for loop, steps in holders.items():
         queue = sorted(ready[loop], key=lambda entry: entry[0])

@@ -10,13 +10,17 @@ Interval = tuple[int, int]
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
     """Return the union of `intervals`: disjoint, ascending, none empty, none touching the next."""
     result: list[Interval] = []
-    for start, end in sorted(intervals):
+    latest = None  # the end of the last one so far
+    for interval in sorted(intervals):
+        start, end = interval
         if start >= end:
             continue
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((start, end))
+        if latest is None or start > latest:
+            result.append(interval)
+            latest = end
+        elif end > latest:
+            result[-1] = (result[-1][0], end)
+            latest = end
     return result
 
 
@@ -42,8 +46,18 @@ def subtract(intervals: Iterable[Interval], holes: Iterable[Interval]) -> list[I
 
 def intersect(intervals: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
     """Return the parts of the union of `intervals` that also lie in one of `others`; ascending."""
-    intervals = merged(intervals)
-    return subtract(intervals, subtract(intervals, others))
+    result: list[Interval] = []
+    within = merged(others)
+    first = 0
+    for start, end in merged(intervals):
+        while first < len(within) and within[first][1] <= start:
+            first += 1
+        for index in range(first, len(within)):
+            other_start, other_end = within[index]
+            if other_start >= end:
+                break
+            result.append((max(start, other_start), min(end, other_end)))
+    return result
 
 
 def length(intervals: Iterable[Interval]) -> int:

@@ -14,7 +14,7 @@ from asynctrace.model.trace import Blocking, Call, StateKind, Task, Thread, Trac
 _NEXT_TO_NOTHING = 0.05  # of a thread's calls: less work than this, and the rest was a wait for other rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: a chart has very many, and that makes each four times slower
 class Stretch:
     """A stretch in one state. `texts`: what to write into it, the fullest first, as far as there is room."""
 
@@ -28,11 +28,12 @@ def task_stretches(task: Task) -> list[Stretch]:
     """Return the states of `task`; a waiting one says what it waits for."""
     result: list[Stretch] = []
     for state in task.states:
-        if state.end_ns > state.start_ns:
+        start_ns, end_ns, wait = state.start_ns, state.end_ns, state.wait
+        if end_ns > start_ns:
             texts: tuple[str, ...] = ()
-            if state.wait is not None:
-                texts = (state.wait.expression, state.wait.kind) if state.wait.expression else (state.wait.kind,)
-            result.append(Stretch(state.kind, state.start_ns, state.end_ns, texts))
+            if wait is not None:
+                texts = (wait.expression, wait.kind) if wait.expression else (wait.kind,)
+            result.append(Stretch(state.kind, start_ns, end_ns, texts))
     return result
 
 

@@ -156,26 +156,34 @@ def _add_coroutine(figures: _Figures, coroutine: Coroutine) -> None:
     if task is not None and coroutine.awaiter is None and task.coroutine is coroutine:
         first_delay_ns = max(0, coroutine.started_ns - task.created_ns)
     step_start_ns = coroutine.started_ns
+    running_ns, longest_step_ns = 0, figures.longest_step_ns
     # Suspensions and states are both ascending: where the last look ended, the next one begins.
     index = bisect_right(states, step_start_ns, key=_end_ns) if len(states) > 1 else 0
     for pause in coroutine.suspensions:
-        figures.add_step(pause.start_ns - step_start_ns)
-        step_start_ns = pause.end_ns
+        start_ns, end_ns = pause.start_ns, pause.end_ns
+        step_ns = start_ns - step_start_ns
+        running_ns += step_ns
+        if step_ns > longest_step_ns:
+            longest_step_ns = step_ns
+        step_start_ns = end_ns
         if pause.is_yield:
             # A value that a generator yields is no wait: what it does then is nothing, and not its time.
-            dormant_ns += pause.end_ns - pause.start_ns
+            dormant_ns += end_ns - start_ns
             continue
         while index < len(states):
             state = states[index]
-            if state.start_ns >= pause.end_ns:
+            state_start_ns, state_end_ns = state.start_ns, state.end_ns
+            if state_start_ns >= end_ns:
                 break
             if state.kind != "running":
-                overlap_ns = min(state.end_ns, pause.end_ns) - max(state.start_ns, pause.start_ns)
+                overlap_ns = min(state_end_ns, end_ns) - max(state_start_ns, start_ns)
                 if overlap_ns > 0:
                     figures.add_state(state, overlap_ns)
-            if state.end_ns > pause.end_ns:
+            if state_end_ns > end_ns:
                 break  # the next suspension may lie in it, too
             index += 1
+    figures.running_ns += running_ns
+    figures.longest_step_ns = longest_step_ns
     figures.add_step(coroutine.end_ns - step_start_ns)
     figures.ready_ns += first_delay_ns
     figures.add_end(coroutine, first_delay_ns + coroutine.end_ns - coroutine.started_ns - dormant_ns)

@@ -1,10 +1,10 @@
-"""What a file says that cannot be, though each of its bytes may be read: numbers out of range, time that goes back."""
+"""What a file says that cannot be, though each of its bytes can be read: ends before beginnings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from asynctrace.events import Part
+from asynctrace.events import Part, is_in_time_order
 
 _HIGHEST = (1 << 63) - 1
 
@@ -13,7 +13,7 @@ def contradiction(parts: Iterable[Part], window: tuple[int, int] | None) -> str 
     """Return the first thing that cannot be in the parts of a recording and its window, None where there is none.
 
     What one event says of another (a task that goes on after its end) is not looked at here: whoever builds the trace
-    passes over an event that does not fit.
+    passes over an event that does not fit. That an event's numbers fit in 63 bits, the reader has seen to.
     """
     if window is not None and not 0 <= window[0] <= window[1] <= _HIGHEST:
         return "the recording ends before it begins"
@@ -22,11 +22,6 @@ def contradiction(parts: Iterable[Part], window: tuple[int, int] | None) -> str 
             return f"process {part.pid} ends before it begins"
         if part.pid < 0 or min(part.wall_ns, part.cpu_ns) < 0:
             return f"process {part.pid} has a number below 0"
-        before_ns = 0
-        for event in part.events:
-            time_ns, thread, kind, subject, other, site, flags = event
-            # A negative number, and one that is too high, leave bits above the 63 that all of them have.
-            if time_ns < before_ns or (time_ns | thread | kind | subject | other | site | flags) >> 63:
-                return f"an event of process {part.pid} has a number out of range"
-            before_ns = time_ns
+        if not is_in_time_order(part.events):
+            return f"the events of process {part.pid} go back in time"
     return None

@@ -2,17 +2,20 @@
 
 import stat
 import zlib
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from asynctrace import cores
 from asynctrace.errors import FormatError
-from asynctrace.events import Event, Part
+from asynctrace.events import Part
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_encoder import NUMBER_KINDS
 from asynctrace.formats.perfetto_tables import PartialPart, Record, is_later_segment
 from asynctrace.formats.wire import WireError, bytes_field, int_field, read_fields, read_varint
 
 _ALL_BITS = (1 << 64) - 1
+_OUT_OF_RANGE = "an event with a number out of range"
 _GZIP_MAGIC = b"\x1f\x8b"
 _HEADER_START = int_field(1, layout.HEADER) + bytes_field(2, layout.MAGIC)
 _FIRST_BYTES = 4096  # a header has some 30, which gzip gives out only with more behind them
@@ -202,11 +205,18 @@ class _Reader:
         number_kinds = NUMBER_KINDS
         has_other, has_site, has_flags = layout.HAS_OTHER, layout.HAS_SITE, layout.HAS_FLAGS
         clock_ns = thread = subject = 0
-        threads: list[int] = []
-        append: Callable[[Event], None] | None = None
-        target: list[Event] = []
+        threads = array("q")
+        target: array[int] | None = None  # the fields of the events so far
         late: list[tuple[int, int]] = []
+        native = cores.native_module("asynctrace.formats._decoder")
         while position < end:
+            if native is not None and target is not None:
+                # It stops at whatever is not a whole, common event: to be read here, or to be told what is wrong with.
+                position, clock_ns, thread, subject = native.decode_events(
+                    content, position, target, threads, clock_ns, thread, subject
+                )
+                if position == end:
+                    break
             self.position = position
             if content[position] != packet_tag:
                 raise WireError("not a packet")
@@ -231,14 +241,13 @@ class _Reader:
                             self._take(entry)
                             if entry.kind == layout.PART or entry.kind == layout.BASE_END:
                                 target, late = self.parts[-1].target, self.parts[-1].late
-                                append = target.append
                             if entry.kind == layout.PART:
-                                clock_ns, thread, subject, threads = entry.integer(7), 0, 0, []
+                                clock_ns, thread, subject, threads = entry.integer(7), 0, 0, array("q")
                     if self.is_whole:
                         return
                 position = packet_end
                 continue
-            if append is None:
+            if target is None:
                 raise WireError("an event outside of a part")
             record_end = position + 3 + content[position + 2]
             position += 3
@@ -257,6 +266,8 @@ class _Reader:
                     number, position = read_varint(content, position, record_end)
                     if number == len(threads):
                         thread, position = read_varint(content, position, record_end)
+                        if thread >> 63:
+                            raise WireError(_OUT_OF_RANGE)
                         threads.append(thread)
                     else:
                         thread = threads[number]
@@ -298,7 +309,10 @@ class _Reader:
             if position > packet_end:
                 raise WireError("an event that is longer than its packet")
             clock_ns = (clock_ns + delay) & _ALL_BITS
-            append((clock_ns, thread, kind, subject, other, site, flags))
+            # A number below 0, and one that is too high, leave bits above the 63 that all of them have.
+            if (clock_ns | thread | kind | subject | other | site | flags) >> 63:
+                raise WireError(_OUT_OF_RANGE)
+            target.extend((clock_ns, thread, kind, subject, other, site, flags))
             position = packet_end
 
     def _take(self, entry: Record) -> None:

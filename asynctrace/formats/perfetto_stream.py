@@ -147,7 +147,7 @@ class StreamFile:
 
     def _append_segment(self, base: Part) -> None:
         start = self._file.size
-        self._events = self._events.begin_segment(base, base.events)
+        self._events = self._events.begin_segment(base, list(base.events))
         self._begin_present(start, base)
 
     def _has_room(self) -> bool:

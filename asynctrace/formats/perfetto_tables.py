@@ -7,12 +7,12 @@ varints; texts are UTF-8, with lone surrogates (file names that are no valid UTF
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import TypeAlias
 
-from asynctrace.events import LOST, Event, Expression, Part, Site, ThreadInfo
+from asynctrace.events import FIELDS, LOST, Events, Expression, Part, Site, ThreadInfo, in_time_order
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.wire import (
     WireError,
@@ -143,12 +143,16 @@ class Record:
         return decode_text(self.content(place))
 
 
+def _no_events() -> array[int]:
+    return array("q")
+
+
 @dataclass(slots=True)
 class PartialPart:
     """A part while it is read: the header of its first segment, the tables so far, the events so far.
 
-    The next events go to `target`: the part's own, or those of a base. `late` notes which of them are older than their
-    packets say: the index, and by how many nanoseconds.
+    Events are held flat, field after field. The next go to `target`: the part's own, or those of a base. `late` notes
+    which of them are older than their packets say: where its time stands, and by how many nanoseconds.
     """
 
     header: Record
@@ -157,8 +161,8 @@ class PartialPart:
     sites: dict[int, Site] = field(default_factory=dict)
     expressions: dict[tuple[int, int], Expression] = field(default_factory=dict)
     stacks: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    events: list[Event] = field(default_factory=list)
-    target: list[Event] = field(default_factory=list)
+    events: array[int] = field(default_factory=_no_events)
+    target: array[int] = field(default_factory=_no_events)
     late: list[tuple[int, int]] = field(default_factory=list)
     is_sorted: bool = True
     is_continued: bool = False
@@ -172,7 +176,7 @@ class PartialPart:
         """Go on with a further segment: its base repeats what is known."""
         self._settle()
         self.is_sorted, self.is_continued = False, True
-        self.target = []
+        self.target = _no_events()
 
     def end_base(self) -> None:
         """Go on with the events that follow a base."""
@@ -182,9 +186,8 @@ class PartialPart:
         self.target = self.events
 
     def _settle(self) -> None:
-        for index, older_ns in self.late:
-            time_ns, *others = self.target[index]
-            self.target[index] = (max(0, time_ns - older_ns), *others)  # type: ignore[assignment]  # it has the seven
+        for place, older_ns in self.late:
+            self.target[place] = max(0, self.target[place] - older_ns)
             self.is_sorted = False
         self.late.clear()
 
@@ -211,17 +214,18 @@ class PartialPart:
         if is_later_segment(header):
             if self.target is not self.events and not self.is_continued:
                 # Cut inside its base: half a state is none, but how much is missing stays.
-                self.events += [event for event in self.target if event[2] == LOST]
+                self.events += Events.of(event for event in Events(self.target) if event[2] == LOST).fields
             # What was appended late belongs to the state at the start.
-            self.events = [(max(start_ns, event[0]), *event[1:]) for event in self.events]
+            times = self.events[::FIELDS]
+            self.events[::FIELDS] = array("q", [max(start_ns, time_ns) for time_ns in times])
         if not self.is_sorted:
-            self.events.sort(key=itemgetter(0))
+            self.events = in_time_order(self.events)
         if end is not None:
             end_ns, cpu_ns = end.integer(0), end.integer(1)
             if header.has(_CPU_BEFORE):
                 cpu_ns -= header.integer(_CPU_BEFORE)
         else:
-            end_ns, cpu_ns = max(start_ns, self.events[-1][0]) if self.events else start_ns, 0
+            end_ns, cpu_ns = max(start_ns, self.events[-FIELDS]) if self.events else start_ns, 0
         return Part(
             pid=header.integer(0),
             process_name=header.text(1),
@@ -238,7 +242,7 @@ class PartialPart:
             sites=self.sites,
             expressions=self.expressions,
             stacks=self.stacks,
-            events=self.events,
+            events=Events(self.events),
         )
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from asynctrace import events as ev
 from asynctrace.events import Part
 from asynctrace.model.calls import CallReader
+from asynctrace.model.collection import collection_paused
 from asynctrace.model.coroutines import CoroutineReader, Running
 from asynctrace.model.tasks import TaskReader
 from asynctrace.model.trace import Call, Callback, Coroutine, Job, Loop, Mark, Process, Task, Thread, Trace
 from asynctrace.model.window import clip
+
+_Item = TypeVar("_Item", Task, Coroutine, Call)
 
 
 class _PartReader:
@@ -32,8 +36,8 @@ class _PartReader:
         self.coroutines = CoroutineReader(part)
         self.tasks = TaskReader(part, self.coroutines, self.loops.get, self.thread, jobs)
         self.calls = CallReader(part, self.thread, self.tasks.get, self.tasks.blocked, jobs)
-        self._steps: dict[int, list[tuple[int, Running]]] = {}  # thread -> (task, coroutines running), nested
-        self._bare: dict[int, Running] = {}  # thread -> coroutines that run outside of any step
+        # thread -> (task, coroutines running): those outside of any step, of no task, then those of the steps, nested
+        self._steps: dict[int, list[tuple[int, Running]]] = {}
         self._idle: dict[int, list[tuple[int, int]]] = {}
         self._idle_since: dict[int, int] = {}
         self._callbacks: dict[int, list[Callback]] = {}
@@ -47,56 +51,58 @@ class _PartReader:
             thread = self.threads[id] = Thread(id, name, self.process, is_main)
         return thread
 
-    def _running(self, thread: int) -> tuple[int, Running]:
+    def _steps_on(self, thread: int) -> list[tuple[int, Running]]:
         steps = self._steps.get(thread)
-        if steps:
-            return steps[-1]
-        return 0, self._bare.setdefault(thread, {})
+        if steps is None:
+            steps = self._steps[thread] = [(0, {})]
+        return steps
 
     def read(self, end_ns: int) -> list[str]:
         """Read all events up to `end_ns`; return the notes."""
         tasks, coroutines, calls = self.tasks, self.coroutines, self.calls
+        last_thread, steps = 0, self._steps_on(0)
+        # The commonest kinds first: of a large recording, most of the time goes by here.
         for time_ns, thread, kind, subject, other, site, flags in self.part.events:
             if time_ns > end_ns:
                 break
-            if kind == ev.STEP_STARTED:
-                self._steps.setdefault(thread, []).append((subject, {}))
+            if thread != last_thread:
+                last_thread, steps = thread, self._steps_on(thread)
+            if kind == ev.COROUTINE_SUSPENDED:
+                coroutines.suspended(time_ns, subject, site, flags, steps[-1][1])
+            elif kind == ev.COROUTINE_RESUMED:
+                task, running = steps[-1]
+                root = coroutines.resumed(time_ns, subject, flags, task, running)
+                if root is not None:
+                    tasks.name_by(task, root)
+            elif kind == ev.COROUTINE_STARTED:
+                task, running = steps[-1]
+                described = coroutines.started(time_ns, subject, other, site, flags, task, tasks.get(task), running)
+                if described is not None:
+                    tasks.name_by(task, described)
+            elif kind == ev.COROUTINE_FINISHED:
+                coroutines.finished(time_ns, subject, site, flags, steps[-1][1])
+            elif kind == ev.TASK_READY:
+                tasks.ready(time_ns, subject, other, site, flags)
+            elif kind == ev.STEP_STARTED:
+                steps.append((subject, {}))
                 tasks.step_started(time_ns, subject, other, flags)
                 loop = self.loops.get(other)
                 if loop is not None and loop.thread is None:
                     loop.thread = self.thread(thread)
             elif kind == ev.STEP_FINISHED:
                 tasks.step_finished(time_ns, subject, other, site, flags)
-                steps = self._steps.get(thread, [])
-                for index in range(len(steps) - 1, -1, -1):
+                for index in range(len(steps) - 1, 0, -1):
                     if steps[index][0] == subject:
                         del steps[index:]
                         break
-            elif kind == ev.TASK_READY:
-                tasks.ready(time_ns, subject, other, site, flags)
             elif kind == ev.TASK_CREATED:
                 tasks.created(time_ns, subject, other, site, flags)
             elif kind == ev.AWAIT_STACK:
                 tasks.await_stack(subject, site)
             elif kind == ev.TASK_COLLECTED:
                 tasks.collected(time_ns, subject)
-            elif kind == ev.COROUTINE_STARTED:
-                task, running = self._running(thread)
-                described = coroutines.started(time_ns, subject, other, site, flags, task, running)
-                if described is not None:
-                    coroutines.coroutines[-1].task = tasks.get(task)
-                    tasks.name_by(task, described)
-            elif kind == ev.COROUTINE_SUSPENDED:
-                coroutines.suspended(time_ns, subject, site, flags, self._running(thread)[1])
-            elif kind == ev.COROUTINE_RESUMED:
-                task, running = self._running(thread)
-                root = coroutines.resumed(time_ns, subject, flags, task, running)
-                if root is not None:
-                    tasks.name_by(task, root)
-            elif kind == ev.COROUTINE_FINISHED:
-                coroutines.finished(time_ns, subject, site, flags, self._running(thread)[1])
             elif kind == ev.CALL_STARTED:
-                calls.started(time_ns, thread, subject, other, site, flags, self._running(thread)[0])
+                calls.started(time_ns, thread, subject, other, site, flags, steps[-1][0])
             elif kind == ev.CALL_FINISHED:
                 calls.finished(time_ns, thread, subject, other, site, flags)
             else:
@@ -168,6 +174,11 @@ def build_trace(
     Returns:
         The trace; ids are numbered from 1 in order of time.
     """
+    with collection_paused():
+        return _build(parts, window, source, notes)
+
+
+def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, notes: Iterable[str]) -> Trace:
     whole = (parts[0].start_ns, parts[0].end_ns) if parts else (0, 0)
     start_ns, end_ns = window or whole
     jobs: dict[int, Job] = {}
@@ -210,9 +221,9 @@ def build_trace(
             _link(call, jobs.get(id))
     _drop_jobs_ended_before(readers, jobs)
     trace = Trace(
-        tasks=_ordered((task for reader in readers for task in reader.tasks.tasks), _created_ns),
-        coroutines=_ordered((each for reader in readers for each in reader.coroutines.coroutines), _started_ns),
-        calls=_ordered((call for reader in readers for call in reader.calls.calls), _started_ns),
+        tasks=_ordered((task for reader in readers for task in reader.tasks.tasks), "created_ns"),
+        coroutines=_ordered((each for reader in readers for each in reader.coroutines.coroutines), "started_ns"),
+        calls=_ordered((call for reader in readers for call in reader.calls.calls), "started_ns"),
         jobs=tuple(sorted(jobs.values(), key=lambda job: job.submitted_ns)),
         loops=tuple(loop for reader in readers for loop in reader.loops.values()),
         threads=tuple(thread for reader in readers for thread in reader.threads.values()),
@@ -271,19 +282,9 @@ def _duration_text(duration_ns: int) -> str:
     return f"{seconds * 1e3:.3g} ms"
 
 
-# At one time, such as that where what is kept begins, in order of their ids: those of a process ascend.
-
-
-def _created_ns(task: Task) -> tuple[int, int]:
-    return task.created_ns, task.id
-
-
-def _started_ns(item: Coroutine | Call) -> tuple[int, int]:
-    return item.started_ns, item.id
-
-
-def _ordered(items: Iterable, key) -> tuple:  # type: ignore[no-untyped-def, type-arg]  # of whatever it is given
-    return tuple(sorted(items, key=key))
+def _ordered(items: Iterable[_Item], time: str) -> tuple[_Item, ...]:
+    # At one time, such as that where what is kept begins, in order of their ids: those of a process ascend.
+    return tuple(sorted(sorted(items, key=attrgetter("id")), key=attrgetter(time)))
 
 
 def _link(call: Call, job: Job | None) -> None:

@@ -14,7 +14,7 @@ from asynctrace.events import (
     Part,
     Site,
 )
-from asynctrace.model.trace import Coroutine, Suspension
+from asynctrace.model.trace import Coroutine, Suspension, Task
 
 _NO_SITE = Site(name="?")
 
@@ -59,7 +59,8 @@ class CoroutineReader:
     """
 
     def __init__(self, part: Part) -> None:
-        self._part = part
+        self._sites = part.sites
+        self._expressions = part.expressions
         self._lives: dict[int, _Life] = {}
         self._roots: dict[int, _Life] = {}  # task -> its outermost coroutine that is open
         self._passed = 0  # how many have `is_passed`: nearly always none, and then nobody looks for them
@@ -67,28 +68,36 @@ class CoroutineReader:
         self.first_roots: dict[int, Coroutine] = {}
 
     def started(
-        self, time_ns: int, id: int, awaiter: int, site: int, flags: int, task: int, running: Running
+        self,
+        time_ns: int,
+        id: int,
+        awaiter: int,
+        site: int,
+        flags: int,
+        task: int,
+        of_task: Task | None,
+        running: Running,
     ) -> Site | None:
         """Note a coroutine; return its code, or None for one that began before: the event is a damaged file's."""
         if id in self._lives:
             return None
-        described = self._part.sites.get(site, _NO_SITE)
+        described = self._sites.get(site, _NO_SITE)
         parent = self._lives.get(awaiter)
-        coroutine = Coroutine(
-            id=id,
-            name=described.name,
-            file=described.file,
-            line=described.line,
-            is_user=described.is_user,
-            is_traced=described.is_traced,
-            is_generator=bool(flags & ASYNC_GENERATOR),
-            is_clipped=bool(flags & SEEN_LATE),
-            attributes=dict(described.attributes),
-            task=None,
-            awaiter=parent.coroutine if parent is not None else None,
-            started_ns=time_ns,
-            finished_ns=None,
-            outcome="unfinished",
+        coroutine = Coroutine(  # without names, which cost as much as all the rest
+            id,
+            described.name,
+            described.file,
+            described.line,
+            described.is_user,
+            described.is_traced,
+            flags & ASYNC_GENERATOR != 0,
+            flags & SEEN_LATE != 0,
+            dict(described.attributes),
+            of_task,
+            parent.coroutine if parent is not None else None,
+            time_ns,
+            None,
+            "unfinished",
         )
         life = self._lives[id] = _Life(coroutine, site, task)
         life.parent = parent
@@ -105,7 +114,7 @@ class CoroutineReader:
         life = self._lives.get(id)
         if life is None:
             return
-        life.since, life.offset, life.yields = time_ns, offset, bool(flags & YIELDED)
+        life.since, life.offset, life.yields = time_ns, offset, flags & YIELDED != 0
         if life.is_passed:
             self._set_passed(life, False)
         if self._passed and not life.yields:
@@ -115,8 +124,7 @@ class CoroutineReader:
                     self._set_passed(awaiter, False)
                     awaiter.since = time_ns
                 inner, awaiter = awaiter, awaiter.parent
-        is_value = life.yields and life.coroutine.is_generator
-        if is_value and life.parent is not None and life.parent.awaits is life:
+        if life.yields and life.coroutine.is_generator and life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None  # a value for its consumer, who goes on
         running.pop(id, None)  # the last one, unless an exception is thrown or it is driven by hand
 
@@ -126,7 +134,7 @@ class CoroutineReader:
         if life is None:
             return None
         described = None
-        if life.coroutine.is_generator and life.yields:
+        if life.yields and life.coroutine.is_generator:
             # Whoever asks for the next value awaits it now: perhaps another coroutine, of another task.
             life.task = task
             parent = self._lives.get(next(reversed(running), 0))
@@ -137,7 +145,7 @@ class CoroutineReader:
                 parent.awaits = life
             elif task and self._needs_root(task):
                 self._roots[task] = life
-                described = self._part.sites.get(life.site)
+                described = self._sites.get(life.site)
         self._close_suspension(life, time_ns)
         if life.is_passed:
             self._set_passed(life, False)
@@ -170,24 +178,27 @@ class CoroutineReader:
             self._end(life, time_ns, CLOSED)
 
     def _end(self, life: _Life, time_ns: int, outcome: int, site: int = 0) -> None:
-        left: list[_Life] = []
         inner = life.awaits
-        while inner is not None and inner.coroutine.finished_ns is None and not inner.coroutine.is_generator:
-            left.append(inner)
-            inner = inner.awaits
-        for inner in reversed(left):
-            # It stood at its first await with nothing to clean up: then CPython closes it without an event.
-            self._end_one(inner, time_ns, CLOSED)
+        if inner is not None:
+            left: list[_Life] = []
+            while inner is not None and inner.coroutine.finished_ns is None and not inner.coroutine.is_generator:
+                left.append(inner)
+                inner = inner.awaits
+            for inner in reversed(left):
+                # It stood at its first await with nothing to clean up: then CPython closes it without an event.
+                self._end_one(inner, time_ns, CLOSED)
         self._end_one(life, time_ns, outcome, site)
 
     def _end_one(self, life: _Life, time_ns: int, outcome: int, site: int = 0) -> None:
-        self._set_passed(life, False)
-        self._close_suspension(life, time_ns)
+        if life.is_passed:
+            self._set_passed(life, False)
+        if life.since is not None:
+            self._close_suspension(life, time_ns)
         coroutine = life.coroutine
         coroutine.finished_ns = coroutine.end_ns = time_ns
         coroutine.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
-        if outcome == RAISED and site in self._part.sites:
-            coroutine.error = self._part.sites[site].name
+        if outcome == RAISED and site in self._sites:
+            coroutine.error = self._sites[site].name
         coroutine.suspensions = tuple(life.suspensions)
         if life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None
@@ -198,22 +209,15 @@ class CoroutineReader:
         life.is_passed = is_passed
 
     def _close_suspension(self, life: _Life, end_ns: int) -> None:
-        if life.since is None:
-            return
-        if life.coroutine.is_clipped and life.since == end_ns == life.coroutine.started_ns:
-            life.since = None  # it was over where what is known of the coroutine begins
-            return
-        expression = self._part.expressions.get((life.site, life.offset))
-        life.suspensions.append(
-            Suspension(
-                life.since,
-                end_ns,
-                expression.text if expression is not None else None,
-                expression.line if expression is not None else None,
-                life.yields,
-            )
-        )
-        life.since = None
+        since, life.since = life.since, None
+        if since is None or (since == end_ns and life.coroutine.is_clipped and since == life.coroutine.started_ns):
+            return  # in the second case it was over where what is known of the coroutine begins
+        expression = self._expressions.get((life.site, life.offset))
+        if expression is not None:
+            suspension = Suspension(since, end_ns, expression.text, expression.line, life.yields)
+        else:
+            suspension = Suspension(since, end_ns, None, None, life.yields)
+        life.suspensions.append(suspension)
 
     def chain(self, task: int) -> tuple[tuple[int, int], ...]:
         """Return where a task stands: (site, offset) of each coroutine, outermost first."""

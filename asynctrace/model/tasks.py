@@ -19,11 +19,28 @@ from asynctrace.events import (
     Site,
 )
 from asynctrace.model.coroutines import CoroutineReader
-from asynctrace.model.trace import Blocking, Cause, Job, Loop, State, StateKind, Task, Thread, Wait
+from asynctrace.model.trace import (
+    Blocking,
+    Cause,
+    CauseKind,
+    Job,
+    JobKind,
+    Loop,
+    State,
+    StateKind,
+    Task,
+    Thread,
+    Wait,
+    WaitKind,
+)
 from asynctrace.model.waits import user_place, wait_kind
 
 _NO_SITE = Site(name="?")
 _CAUSE_MASK = 7
+
+# The coroutines that the task stands in, what ended the wait, whether that is for a task, the kind of job, the future.
+_WaitKey = tuple[tuple[tuple[int, int], ...], CauseKind | None, bool, JobKind | None, str]
+_WaitPlace = tuple[WaitKind, str | None, str | None, int | None]  # what a Wait begins with
 _SHUTDOWN = ("shutdown_asyncgens", "shutdown_default_executor")
 
 
@@ -75,11 +92,14 @@ class TaskReader:
         jobs: dict[int, Job],
     ) -> None:
         self._part = part
+        self._sites = part.sites
         self._coroutines = coroutines
         self._loop_of = loop_of
         self._thread_of = thread_of
         self._jobs = jobs
         self._lives: dict[int, _Life] = {}
+        self._causes: dict[tuple[int, int, int], Cause] = {}
+        self._places: dict[_WaitKey, _WaitPlace] = {}
         self.tasks: list[Task] = []
 
     def get(self, id: int) -> Task | None:
@@ -89,7 +109,7 @@ class TaskReader:
     def created(self, time_ns: int, id: int, creator: int, site: int, flags: int) -> None:
         if id in self._lives:
             return  # of a damaged file, like other events here that cannot be
-        root = self._part.sites.get(site, _NO_SITE)
+        root = self._sites.get(site, _NO_SITE)
         task = Task(
             id=id,
             name=self._part.names.get(id, ""),
@@ -128,12 +148,21 @@ class TaskReader:
             life.kind, life.since, life.cause = "ready", time_ns, cause
 
     def _cause(self, other: int, site: int, flags: int) -> Cause:
-        kind = flags & _CAUSE_MASK
-        code = self._part.sites[site].name if site in self._part.sites else None
+        """Return the cause of a wake: one object for all wakes by the same, of which there can be very many."""
+        key = other, site, flags & _CAUSE_MASK
+        cause = self._causes.get(key)
+        # Without its task it has ended before what is kept of the recording: another could come to have its id.
+        if cause is None or (cause.kind == "task" and cause.task is None):
+            cause = self._causes[key] = self._new_cause(*key)
+        return cause
+
+    def _new_cause(self, other: int, site: int, kind: int) -> Cause:
         if kind == CAUSE_TASK:
-            return Cause("task", task=self.get(other))  # None: it has ended before what is kept of the recording
+            return Cause("task", task=self.get(other))
         if kind == CAUSE_THREAD:
             return Cause("thread", thread=self._thread_of(other))
+        described = self._sites.get(site)
+        code = described.name if described is not None else None
         return Cause(CAUSE_NAMES.get(kind, "unknown"), code=code)  # type: ignore[arg-type]  # the table holds the literals
 
     def step_started(self, time_ns: int, id: int, loop: int, flags: int) -> None:
@@ -168,7 +197,7 @@ class TaskReader:
             task.finished_ns = time_ns
             self._coroutines.task_ended(time_ns, id)
             task.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
-            task.error = self._part.sites[site].name if outcome == 2 and site in self._part.sites else None
+            task.error = self._sites[site].name if outcome == 2 and site in self._sites else None
             return
         life.since = time_ns
         if flags & YIELDED or life.pending is not None:
@@ -176,7 +205,7 @@ class TaskReader:
             return
         life.kind = "waiting"
         life.awaited = awaited
-        life.future_type = self._part.sites[site].name if site in self._part.sites else ""
+        life.future_type = self._sites[site].name if site in self._sites else ""
         life.chain = life.stack if life.stack is not None else self._coroutines.chain(id)
 
     def collected(self, time_ns: int, id: int) -> None:
@@ -205,7 +234,7 @@ class TaskReader:
         if life.task.is_user:
             return
         for site, _ in chain:
-            described = self._part.sites.get(site)
+            described = self._sites.get(site)
             if described is not None and described.is_user:
                 self.name_by(life.task.id, described)
                 return
@@ -225,18 +254,31 @@ class TaskReader:
         if kind is None or (life.task.is_clipped and life.since == time_ns == life.task.created_ns):
             return  # it was over where what is known of the task begins
         wait = self._wait(life, cause) if kind == "waiting" else None
-        life.states.append(State(kind, life.since, time_ns, wait=wait, cause=life.cause if kind == "ready" else None))
+        life.states.append(State(kind, life.since, time_ns, wait, life.cause if kind == "ready" else None))
 
     def _wait(self, life: _Life, cause: Cause | None) -> Wait:
-        sites = [self._part.sites.get(site, _NO_SITE) for site, _ in life.chain]
         awaited = self.get(life.awaited)
         job = self._jobs.get(life.awaited)
-        kind = wait_kind(
-            sites,
+        # A program waits in few places, very often: what a place means is looked up once.
+        key: _WaitKey = (
+            life.chain,
             cause.kind if cause is not None else None,
-            awaited,
+            awaited is not None,
             job.kind if job is not None else None,
             life.future_type,
         )
-        expression, file, line = user_place(self._part, life.chain)
-        return Wait(kind, expression, file, line, awaited=awaited, job=job)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._place(*key)
+        return Wait(*place, awaited, job)
+
+    def _place(
+        self,
+        chain: tuple[tuple[int, int], ...],
+        cause: CauseKind | None,
+        is_task: bool,
+        job: JobKind | None,
+        future_type: str,
+    ) -> _WaitPlace:
+        sites = [self._sites.get(site, _NO_SITE) for site, _ in chain]
+        return wait_kind(sites, cause, is_task, job, future_type), *user_place(self._part, chain)

@@ -152,7 +152,7 @@ class Task:
     end_ns: int = 0  # finished_ns, or the end of the recording
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: that would make it, of which there are most, four times slower
 class Suspension:
     """A stretch in which a coroutine stood at an `await`, or (`is_yield`) at a value that it yields."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from asynctrace.events import Expression, Part, Site
-from asynctrace.model.trace import CauseKind, JobKind, Task, WaitKind
+from asynctrace.model.trace import CauseKind, JobKind, WaitKind
 
 # (end of the file's path, name of the function or "Class." or "" for the whole file) -> kind.
 # A library's coroutine that awaits a bare future says by its name what it waits for.
@@ -74,7 +74,7 @@ _FILES = tuple({"/" + file for file, _, _ in _KINDS})
 def wait_kind(
     chain: Sequence[Site],
     cause: CauseKind | None,
-    awaited: Task | None,
+    is_task: bool,
     job: JobKind | None,
     future_type: str,
 ) -> WaitKind:
@@ -83,7 +83,7 @@ def wait_kind(
     Args:
         chain: The coroutines that the task stood in, outermost first.
         cause: What ended the wait, None when it has not ended.
-        awaited: The task awaited, when it is one.
+        is_task: Whether what is awaited is a task.
         job: The kind of the job awaited, when it is one.
         future_type: The type's name of the awaited object, "" for a plain future.
     """
@@ -98,7 +98,7 @@ def wait_kind(
         return "thread"
     if by_code is not None:
         return by_code
-    if awaited is not None:
+    if is_task:
         return "task"
     if future_type == "_GatheringFuture":
         return "gather"

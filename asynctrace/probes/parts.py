@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from asynctrace import clock
-from asynctrace.events import LOST, Event, Part
+from asynctrace.events import LOST, Event, Events, Part
 from asynctrace.recorder import Recorder
-from asynctrace.recorder.chunks import FIELDS, Follower, each_event, events_of, in_order
+from asynctrace.recorder.chunks import FIELDS, Follower, each_event, in_order
 from asynctrace.recorder.describing import Describer, Entries
 
 _HEAD = struct.Struct("<qqq")
@@ -188,20 +188,21 @@ def count_events(paths: list[Path]) -> int:
 def _read_part(paths: list[Path]) -> tuple[Part, int] | None:
     header: Part | None = None
     forked_ns = end_ns = cpu_ns = 0
-    events: list[Event] = []
+    fields = array("q")
     tables: dict[str, Any] = {name: {} for name in _TABLES}
     for path in paths:
         for frame in _frames(path):
             if "header" in frame and header is None:  # the base of a later file is where the one before ends
                 header, forked_ns = frame["header"]
             end_ns, cpu_ns = frame["end_ns"], frame["cpu_ns"]
-            events += events_of(frame["fields"])
+            fields += frame["fields"]
             for name, table in tables.items():
                 table.update(frame[name])
     if header is None:
         return None
-    events = header.events + in_order(events, header.start_ns)
-    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=events, **tables), forked_ns
+    fields = in_order(fields, header.start_ns)
+    fields[:0] = Events.of(header.events).fields
+    return replace(header, end_ns=end_ns, cpu_ns=cpu_ns - header.cpu_ns, events=Events(fields), **tables), forked_ns
 
 
 def _frames(path: Path) -> Iterator[dict[str, Any]]:

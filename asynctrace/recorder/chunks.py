@@ -10,15 +10,14 @@ import threading
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Protocol
 
-from asynctrace.events import LOST, Event
+from asynctrace.events import FIELDS as FIELDS  # others have it from here
+from asynctrace.events import LOST, Event, in_time_order
 from asynctrace.recorder.fold import Fold
-
-FIELDS = 7
 
 _ENTRY_BYTES = 200  # of a name, a text, a thread in the tables
 _TAKEN_AT_ONCE = 16_384
@@ -351,16 +350,17 @@ def each_event(fields: list[int] | array[int]) -> Iterator[Event]:
     return zip(*[iter(fields)] * FIELDS, strict=True)
 
 
-def in_order(events: Iterable[Event], start_ns: int) -> list[Event]:
-    """Return events by their time, those of one thread as they came, and none before `start_ns`.
+def in_order(fields: array[int], start_ns: int, end_ns: int = (1 << 63) - 1) -> array[int]:
+    """Return flat events by their time, those of one thread as they came, none after `end_ns` or before `start_ns`.
 
-    One that is earlier came late, and is a matter of the base; or while the hooks were put in, on another thread.
+    One that is earlier came late, and is a matter of the base; or while the hooks were put in, on another thread. What
+    is returned may be `fields`, changed: there can be so many that a copy is felt.
     """
-    ordered = sorted(events, key=itemgetter(0))
-    for index, event in enumerate(ordered):
-        if event[0] >= start_ns:
-            break
-        ordered[index] = (start_ns, *event[1:])
+    ordered = in_time_order(fields)
+    times = ordered[::FIELDS]
+    del ordered[bisect_right(times, end_ns) * FIELDS :]
+    early = min(bisect_left(times, start_ns), len(ordered) // FIELDS)
+    ordered[: early * FIELDS : FIELDS] = array("q", [start_ns]) * early
     return ordered
 
 

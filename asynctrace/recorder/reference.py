@@ -12,17 +12,18 @@ import platform
 import sys
 import threading
 import time
+from array import array
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asynctrace import clock
-from asynctrace.events import Event, Part, ThreadInfo
+from asynctrace.events import Event, Events, Part, ThreadInfo
 from asynctrace.recorder.chunks import FlatStore, History, Store, events_of, in_order
 from asynctrace.recorder.describing import Describer, Entries
 from asynctrace.recorder.tables import Tables, traced_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["DEFAULT_LIMIT_BYTES", "Cause", "Recorder", "ThreadState", "traced_codes"]
 
@@ -247,12 +248,16 @@ class Recorder:
                 follower.advance(number)
                 start_ns, base = follower.base(begin_ns, lost)
                 cpu_before_ns = max(cpu_before_ns, follower.cpu_ns)
-            settled = (fields for _, fields in history.pieces(number))
-            events = events_of([*chain.from_iterable(settled), *history.open_fields()])
-        events = base + in_order((event for event in events if event[0] <= end_ns), start_ns)
+            fields = array("q")
+            for _, piece in history.pieces(number):
+                fields += piece
+            fields += array("q", history.open_fields())
+        fields = in_order(fields, start_ns, end_ns)
+        fields[:0] = Events.of(base).fields
+        events = Events(fields)
         return self.part(events, Describer(self.tables).describe(events), start_ns, end_ns, cpu_ns - cpu_before_ns)
 
-    def part(self, events: list[Event], entries: Entries, start_ns: int, end_ns: int, cpu_ns: int = 0) -> Part:
+    def part(self, events: Sequence[Event], entries: Entries, start_ns: int, end_ns: int, cpu_ns: int = 0) -> Part:
         """Return a Part of this process."""
         return Part(
             pid=self.pid,
