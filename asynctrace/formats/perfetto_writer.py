@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from operator import itemgetter
 from types import TracebackType
 from typing import Protocol, Self
 
-from asynctrace.events import Event, Part
+from asynctrace.events import Event, Events, Part, in_time_order
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_encoder import EncoderMaker, EventStream
 from asynctrace.formats.perfetto_names import Names
@@ -58,8 +59,14 @@ class PerfettoWriter:
 
     def begin_part(self, part: Part) -> EventWriter:
         """Write what there is of a part, as `write_part` does; return the writer of what follows."""
-        events = sorted(part.events, key=itemgetter(0))
-        clock_ns = min(part.start_ns, events[0][0]) if events else part.start_ns
+        events: list[Event] | array[int]
+        if isinstance(part.events, Events):
+            events = in_time_order(part.events.fields)
+            first_ns = events[0] if events else part.start_ns
+        else:
+            events = sorted(part.events, key=itemgetter(0))
+            first_ns = events[0][0] if events else part.start_ns
+        clock_ns = min(part.start_ns, first_ns)
         self._parts += 1
         writer = EventWriter(self, part, self._parts, max(0, clock_ns))
         writer.write(events)

@@ -227,7 +227,6 @@ class TaskTable:
         awaited, site = self.awaited(waiter)
         return awaited, site, SUSPENDED
 
-
     def collected(self, entry: TaskEntry) -> None:
         """Tell that a task is gone; called as the callback of a weak reference."""
         self.guard(_note_collected, entry)

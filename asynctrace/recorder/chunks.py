@@ -33,6 +33,7 @@ class Store(Protocol):
 
     event_bytes: int  # settled
     open_event_bytes: int  # not settled
+    is_moved_to_grow: bool  # whether it is copied when it gets larger, so that much should not be left in it
 
     def __len__(self) -> int:
         """Return how many events are in it."""
@@ -75,6 +76,7 @@ class FlatStore:
 
     event_bytes = 56  # an array of machine integers
     open_event_bytes = 130  # in the list, as Python's integers
+    is_moved_to_grow = True
 
     def __init__(self, fields: list[int]) -> None:
         self._fields = fields
@@ -227,8 +229,13 @@ class History:
         return kept_bytes + self.open_count * store.open_event_bytes + entries * _ENTRY_BYTES
 
     def is_worth_taking(self) -> bool:
-        """Tell whether so much was appended that it should be taken out of the store."""
+        """Tell whether so much was appended that somebody should look after it."""
         return len(self._store) > _TAKEN_AT_ONCE
+
+    @property
+    def has_to_be_taken(self) -> bool:
+        """Whether what is appended is better taken out of the store before it is settled."""
+        return self._store.is_moved_to_grow
 
     def is_worth_settling(self) -> bool:
         """Tell whether settling, which takes time, is called for."""
@@ -271,10 +278,13 @@ class History:
                 yield chunk, chunk.fields(max(0, begin - first), min(len(chunk), end - first))
             first = last
 
-    def open_fields(self) -> list[int]:
+    def open_fields(self) -> array[int]:
         """Return the fields of what is not settled yet, in the order of its coming."""
-        taken = (self._pending, *(taken for _, taken in list(self._taken)))
-        return [*chain.from_iterable(map(self._store.fields, taken)), *self._store.open_fields()]
+        fields = array("q")
+        for taken in (self._pending, *(taken for _, taken in list(self._taken))):
+            fields.extend(self._store.fields(taken))
+        fields.extend(self._store.open_fields())
+        return fields
 
     def follow(self) -> Follower:
         """Return a fold of its own that stands at the oldest kept event. To be called with the lock held."""

@@ -21,6 +21,7 @@ from asynctrace.events import (
     TASK_COLLECTED,
     TASK_CREATED,
     Event,
+    Events,
     Expression,
     Site,
     ThreadInfo,
@@ -113,7 +114,7 @@ class Describer:
     def describe(self, events: Iterable[Event] | array[int]) -> Entries:
         """Return the entries that these events, flat or not, need and that were not given before."""
         entries = Entries()
-        mentions = self._scanner.scan(events)
+        mentions = self._scanner.scan(events.fields if isinstance(events, Events) else events)
         numbers, places, stacks, tasks = set(mentions[0]), set(mentions[1]), mentions[2], mentions[3]
         self._add_names(tasks, entries)
         for key in stacks:

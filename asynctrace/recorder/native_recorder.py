@@ -14,6 +14,7 @@ class PackedStore:
     """The store of the native core: bytes."""
 
     event_bytes = open_event_bytes = _native.EVENT_BYTES
+    is_moved_to_grow = False  # it is in blocks
 
     def __init__(self, core: _native.Core, first_id: int) -> None:
         self._core = core

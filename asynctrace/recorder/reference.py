@@ -179,7 +179,7 @@ class Recorder:
         """Take what was appended off the list that hooks extend, if it is much."""
         history = self.history
         with history.lock:
-            if history.is_worth_taking() and not history.is_busy:
+            if history.has_to_be_taken and history.is_worth_taking() and not history.is_busy:
                 history.take(clock.now_ns())
 
     def drop_oldest(self) -> bool:
@@ -251,7 +251,7 @@ class Recorder:
             fields = array("q")
             for _, piece in history.pieces(number):
                 fields += piece
-            fields += array("q", history.open_fields())
+            fields += history.open_fields()
         fields = in_order(fields, start_ns, end_ns)
         fields[:0] = Events.of(base).fields
         events = Events(fields)
