@@ -58,11 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = metafunc.config.getoption("--core") or cores.core()
-    metafunc.parametrize("core", ("native", "python") if asked == "both" else (asked,), indirect=True)
+    metafunc.parametrize("recording_core", ("native", "python") if asked == "both" else (asked,), indirect=True)
 
 
 @pytest.fixture(autouse=True)
-def core(request: pytest.FixtureRequest) -> Iterator[str]:
+def recording_core(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test, and the programs that it starts, on one core."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(cores.VARIABLE, request.param)

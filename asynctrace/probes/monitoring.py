@@ -39,8 +39,8 @@ from asynctrace.probes.coroutines import (
     is_awaiting,
 )
 from asynctrace.probes.failure import Guard
-from asynctrace.probes.tasks import TaskEntry, TaskTable
 from asynctrace.probes.scope import Scope
+from asynctrace.probes.tasks import TaskEntry, TaskTable
 from asynctrace.recorder import Recorder, native_core
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # from 3.12 on

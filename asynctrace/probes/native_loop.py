@@ -17,7 +17,7 @@ runs.run_types.append(_native.Run)
 
 
 class NativeLoopProbe(_native.LoopState, LoopProbe):
-    """The shims on one loop, in C. They read what is in `_native.LoopState`, which hides the attributes of the other."""
+    """The shims on one loop, in C: they read what is in `_native.LoopState`, which hides the other's attributes."""
 
     is_native = True
 

@@ -8,37 +8,6 @@
 
 enum { FREE = 0, REMOVED = 1, SMALLEST = 64 };
 
-static inline size_t
-slot_of(uintptr_t key, size_t mask)
-{
-    /* Objects are aligned to 16 bytes; the multiplication spreads what is left over all bits. */
-    return (size_t)(((uint64_t)key >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 32) & mask;
-}
-
-static Slot *
-find(const Map *map, uintptr_t key)
-{
-    if (map->slots == NULL) {
-        return NULL;
-    }
-    for (size_t index = slot_of(key, map->mask);; index = (index + 1) & map->mask) {
-        Slot *slot = &map->slots[index];
-        if (slot->key == key) {
-            return slot;
-        }
-        if (slot->key == FREE) {
-            return NULL;
-        }
-    }
-}
-
-int64_t
-map_get(const Map *map, const void *key, int64_t missing)
-{
-    Slot *slot = find(map, (uintptr_t)key);
-    return slot == NULL ? missing : slot->value;
-}
-
 static int
 grow(Map *map)
 {
@@ -72,7 +41,7 @@ grow(Map *map)
 int
 map_set(Map *map, const void *key, int64_t value)
 {
-    Slot *found = find(map, (uintptr_t)key);
+    Slot *found = map_find(map, (uintptr_t)key);
     if (found != NULL) {
         found->value = value;
         return 0;
@@ -93,7 +62,7 @@ map_set(Map *map, const void *key, int64_t value)
 bool
 map_pop(Map *map, const void *key, int64_t *value)
 {
-    Slot *slot = find(map, (uintptr_t)key);
+    Slot *slot = map_find(map, (uintptr_t)key);
     if (slot == NULL) {
         return false;
     }
@@ -130,7 +99,7 @@ read_key(PyObject *object, uintptr_t *key)
 static Slot *
 find_key(Addresses *self, uintptr_t key)
 {
-    return key > REMOVED ? find(&self->map, key) : NULL;
+    return key > REMOVED ? map_find(&self->map, key) : NULL;
 }
 
 static PyObject *

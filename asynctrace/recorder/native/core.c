@@ -6,18 +6,15 @@
 
 static uint64_t last_serial;
 
-int64_t
-new_id(Core *core)
-{
-    return ++core->last_id;
-}
+enum { ASK_AGAIN_AFTER = 256 /* events: whoever is asked may have nothing to do yet */ };
 
 int
 call_attend(Core *core)
 {
-    if (!core->is_unattended) {
+    if (!core->is_unattended || core->count - core->asked < ASK_AGAIN_AFTER) {
         return 0;
     }
+    core->asked = core->count;
     PyObject *result = PyObject_CallNoArgs(core->attend);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
@@ -193,11 +190,28 @@ static PyMethodDef methods[] = {
 
 static PyMemberDef members[] = {
     {"attend", T_OBJECT, offsetof(Core, attend), 0, "called by a hook when `is_unattended`"},
-    {"is_unattended", T_BOOL, offsetof(Core, is_unattended), 0, "whether hooks are to call `attend`"},
     {NULL, 0, 0, 0, NULL},
 };
 
+static PyObject *
+get_unattended(Core *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->is_unattended);
+}
+
+static int
+set_unattended(Core *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int is_unattended = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (is_unattended >= 0) {
+        self->is_unattended = is_unattended;
+        self->asked = self->count - ASK_AGAIN_AFTER; /* the next hook asks */
+    }
+    return is_unattended < 0 ? -1 : 0;
+}
+
 static PyGetSetDef attributes[] = {
+    {"is_unattended", (getter)get_unattended, (setter)set_unattended, "whether hooks are to call `attend`", NULL},
     {"state", (getter)get_state, (setter)set_state, "that of the current thread", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -4,7 +4,7 @@
  * is suspended and ends. For the rest each callback calls its reference, which works on the same tables.
  */
 
-#include "native.h"
+#include "events.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
@@ -104,12 +104,13 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
         return refer(self, STARTED, args, count);
     }
     Core *core = self->core;
-    Frame *frame = current_frame();
+    PyThreadState *thread = PyThreadState_Get();
+    Frame *frame = frame_of_thread(thread);
     int64_t site = site_of_known_code(core, code);
     if (site <= 0 || map_get(&self->ids->map, frame, 0) != 0) {
         return site < 0 ? done(self, -1) : refer(self, STARTED, args, count);
     }
-    ThreadState *state = current_state(core);
+    ThreadState *state = state_of(core, thread);
     if (state == NULL) {
         return done(self, -1);
     }
@@ -122,9 +123,10 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
     int result = -1;
     if (found > 0) {
         int64_t id = new_id(core);
+        state->begun_ns = state->suspended_ns = 0;
         result = map_set(&self->ids->map, frame, id) < 0
                      ? -1
-                     : append(core, now_ns(), (uint32_t)state->id, COROUTINE_STARTED, id, awaiter, site, 0);
+                     : append(core, now_ns(), state->id, COROUTINE_STARTED, id, awaiter, site, 0);
     }
     Py_DECREF(state);
     return done(self, result);
@@ -137,7 +139,8 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
     if (flags_of(code) & CO_GENERATORS_WE_LEAVE) {
         return 1;
     }
-    Frame *frame = current_frame();
+    PyThreadState *thread = PyThreadState_Get();
+    Frame *frame = frame_of_thread(thread);
     int64_t id;
     if (kind == COROUTINE_FINISHED) {
         if (!map_pop(&self->ids->map, frame, &id)) {
@@ -147,11 +150,18 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
     else if ((id = map_get(&self->ids->map, frame, 0)) == 0) {
         return 1;
     }
-    ThreadState *state = current_state(self->core);
+    ThreadState *state = state_of(self->core, thread);
     if (state == NULL) {
         return -1;
     }
-    int result = append(self->core, now_ns(), (uint32_t)state->id, kind, id, 0, site, flags);
+    /* Between the begin of a step and its root's going on, and between that one's being suspended and the step's end, no
+     * code of the program runs: they share a time, for to read the clock is a fifth of what an event costs. At an end it
+     * is another matter: what the coroutine held is freed after it, and that may take long. */
+    int64_t time_ns = kind == COROUTINE_RESUMED && state->begun_ns != 0 && is_root(frame, state) ? state->begun_ns
+                                                                                                  : now_ns();
+    state->begun_ns = 0;
+    state->suspended_ns = kind == COROUTINE_SUSPENDED && is_root(frame, state) ? time_ns : 0;
+    int result = append(self->core, time_ns, state->id, kind, id, 0, site, flags);
     Py_DECREF(state);
     return result;
 }

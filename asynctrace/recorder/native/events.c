@@ -1,74 +1,35 @@
-/* Events in memory: 32 bytes each, in blocks; and what is done with many of them at once.
- *
- * The subject's eight bytes hold, from the lowest bit on: 48 of the id, one that says that the id counts from the
- * process's first (so that it fits), 6 of the kind, 9 of the flags.
- */
+/* Events in memory: 32 bytes each, in blocks; and what is done with many of them at once. */
 
 #include "events.h"
 
 enum { SMALLEST_BLOCK = 256, LARGEST_BLOCK = 8192 };
-enum { OWN_BIT = 48, KIND_SHIFT = 49, FLAGS_SHIFT = 55, KIND_BITS = 63, FLAG_BITS = 511 };
-#define ID_BITS ((UINT64_C(1) << OWN_BIT) - 1)
-
-static int
-refuse(void)
+int
+refuse_event(void)
 {
     PyErr_SetString(PyExc_OverflowError, "an event with a number that does not fit");
     return -1;
 }
 
 int
-pack(Packed *event, const Core *core, int64_t time_ns, uint32_t thread, int kind, int64_t subject, int64_t other,
-     int64_t site, int flags)
+make_room(Core *core)
 {
-    uint64_t own = subject > core->first_id && subject - core->first_id <= (int64_t)ID_BITS;
-    uint64_t id = (uint64_t)(own ? subject - core->first_id : subject);
-    if (id > ID_BITS || (uint64_t)site > UINT32_MAX || kind & ~KIND_BITS || flags & ~FLAG_BITS) {
-        return refuse();
+    size_t capacity = core->last == NULL ? SMALLEST_BLOCK : core->last->capacity * 2;
+    if (capacity > LARGEST_BLOCK) {
+        capacity = LARGEST_BLOCK;
     }
-    event->time_ns = time_ns;
-    event->other = other;
-    event->subject = id | own << OWN_BIT | (uint64_t)kind << KIND_SHIFT | (uint64_t)flags << FLAGS_SHIFT;
-    event->thread = thread;
-    event->site = (uint32_t)site;
-    return 0;
-}
-
-static Packed *
-free_place(Core *core)
-{
-    Block *last = core->last;
-    if (last == NULL || last->size == last->capacity) {
-        size_t capacity = last == NULL ? SMALLEST_BLOCK : last->capacity * 2;
-        if (capacity > LARGEST_BLOCK) {
-            capacity = LARGEST_BLOCK;
-        }
-        Block *block = PyMem_RawMalloc(sizeof(Block) + capacity * sizeof(Packed));
-        if (block == NULL) {
-            PyErr_NoMemory();
-            return NULL;
-        }
-        *block = (Block){NULL, 0, capacity};
-        if (last == NULL) {
-            core->first = block;
-        }
-        else {
-            last->next = block;
-        }
-        core->last = last = block;
-    }
-    return &last->events[last->size];
-}
-
-int
-append(Core *core, int64_t time_ns, uint32_t thread, int kind, int64_t subject, int64_t other, int64_t site, int flags)
-{
-    Packed *place = free_place(core);
-    if (place == NULL || pack(place, core, time_ns, thread, kind, subject, other, site, flags) < 0) {
+    Block *block = PyMem_RawMalloc(sizeof(Block) + capacity * sizeof(Packed));
+    if (block == NULL) {
+        PyErr_NoMemory();
         return -1;
     }
-    core->last->size++;
-    core->count++;
+    *block = (Block){NULL, 0, capacity};
+    if (core->last == NULL) {
+        core->first = block;
+    }
+    else {
+        core->last->next = block;
+    }
+    core->last = block;
     return 0;
 }
 
@@ -86,11 +47,11 @@ add_fields(Core *core, PyObject *fields)
             return -1;
         }
     }
-    if ((uint64_t)values[1] > UINT32_MAX || (uint64_t)values[2] > INT32_MAX || (uint64_t)values[6] > INT32_MAX) {
-        return refuse();
+    forget_times();
+    if ((uint64_t)values[2] > INT32_MAX || (uint64_t)values[6] > INT32_MAX) {
+        return refuse_event();
     }
-    return append(core, values[0], (uint32_t)values[1], (int)values[2], values[3], values[4], values[5],
-                  (int)values[6]);
+    return append(core, values[0], values[1], (int)values[2], values[3], values[4], values[5], (int)values[6]);
 }
 
 PyObject *

@@ -19,17 +19,6 @@ static ptrdiff_t offset_in_coroutine;
 static int tries, right; /* of learn_frames */
 
 Frame *
-current_frame(void)
-{
-    PyThreadState *thread = PyThreadState_Get();
-#if PY_VERSION_HEX >= 0x030D0000
-    return thread->current_frame;
-#else
-    return thread->cframe->current_frame;
-#endif
-}
-
-Frame *
 frame_before(Frame *frame)
 {
     return ((Frame **)frame)[1];
@@ -55,7 +44,7 @@ try_frames(PyObject *Py_UNUSED(self), PyObject *args)
     if (!PyArg_ParseTuple(args, "OOO", &coroutine, &object, &awaiter)) {
         return NULL;
     }
-    Frame *frame = current_frame();
+    Frame *frame = frame_of_thread(PyThreadState_Get());
     ptrdiff_t offset = (char *)frame - (char *)coroutine;
     if (tries++ == 0) {
         offset_in_coroutine = offset;

@@ -56,7 +56,34 @@ typedef struct {
     size_t count;
 } Map;
 
-int64_t map_get(const Map *map, const void *key, int64_t missing);
+static inline size_t
+slot_of(uintptr_t key, size_t mask)
+{
+    /* Objects are aligned to 16 bytes; the multiplication spreads what is left over all bits. */
+    return (size_t)(((uint64_t)key >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 32) & mask;
+}
+
+/* Return the slot of a key (that is no mark), or NULL. */
+static inline Slot *
+map_find(const Map *map, uintptr_t key)
+{
+    if (map->slots != NULL) {
+        for (size_t index = slot_of(key, map->mask); map->slots[index].key != 0; index = (index + 1) & map->mask) {
+            if (map->slots[index].key == key) {
+                return &map->slots[index];
+            }
+        }
+    }
+    return NULL;
+}
+
+static inline int64_t
+map_get(const Map *map, const void *key, int64_t missing)
+{
+    Slot *slot = map_find(map, (uintptr_t)key);
+    return slot == NULL ? missing : slot->value;
+}
+
 int map_set(Map *map, const void *key, int64_t value); /* -1 and MemoryError */
 bool map_pop(Map *map, const void *key, int64_t *value);
 void map_clear(Map *map);
@@ -105,6 +132,7 @@ typedef struct {
     PyObject *names;  /* task -> its name */
     Block *first, *last;
     size_t count; /* events in the blocks */
+    size_t asked; /* that count when `attend` was called last */
     int64_t first_id; /* ids are above this: of the process */
     int64_t last_id;
     uint64_t serial; /* no two recorders of a process have the same */
@@ -113,9 +141,12 @@ typedef struct {
 } Core;
 extern PyTypeObject Core_Type;
 
-int append(Core *core, int64_t time_ns, uint32_t thread, int kind, int64_t subject, int64_t other, int64_t site,
-           int flags);
-int64_t new_id(Core *core);
+static inline int64_t
+new_id(Core *core)
+{
+    return ++core->last_id;
+}
+
 int64_t site_of_code(Core *core, PyObject *code);          /* -1 and an error */
 int64_t site_of_text(Core *core, PyObject *text);          /* steals the reference; -1 and an error */
 int64_t site_of_known_code(Core *core, PyObject *code);    /* 0 if it has none yet; -1 and an error */
@@ -136,13 +167,15 @@ typedef struct {
     int64_t depth;
     void *root; /* of the task whose run is in progress: the address of its coroutine, only to be compared */
     int64_t root_task;
-    int64_t begun_ns;   /* when that run began; 0 once an event came after it */
-    int64_t root_ns;    /* when that root was suspended or ended; 0 while it goes on */
+    int64_t begun_ns;     /* when that run began, 0 once anything came after it */
+    int64_t suspended_ns; /* when that root was suspended, 0 else, and once anything but a wake came after it */
 } ThreadState;
 extern PyTypeObject ThreadState_Type;
 
 ThreadState *current_state(Core *core); /* new reference */
+ThreadState *state_of(Core *core, PyThreadState *thread); /* the same, of the current thread */
 int replace_state(Core *core, PyObject *state);
+void forget_times(void); /* of the thread whose state was asked for last: something else happened on it */
 
 /* tasks.c: the identity of tasks. */
 struct TaskEntry {
@@ -235,7 +268,17 @@ int completed_from(Core *core, Cause *cause);
 /* frames.c */
 typedef struct _PyInterpreterFrame Frame;
 extern bool frames_are_known;
-Frame *current_frame(void);
+#if PY_VERSION_HEX >= 0x030C0000
+static inline Frame *
+frame_of_thread(PyThreadState *thread)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return thread->current_frame;
+#else
+    return thread->cframe->current_frame;
+#endif
+}
+#endif
 Frame *frame_before(Frame *frame);
 Frame *frame_of_object(PyObject *object);
 Frame *frame_of_coroutine(void *coroutine);

@@ -3,7 +3,7 @@
  * To everything but the loop it is its callback. No frame of ours is on the stack while it runs.
  */
 
-#include "native.h"
+#include "events.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -158,7 +158,7 @@ note_long_callback(LoopState *probe, ThreadState *state, PyObject *callback, int
     int64_t site = Py_IS_TYPE(function, &PyFunction_Type) ? site_of_code(core, PyFunction_GET_CODE(function))
                                                           : site_of_text(core, PyType_GetName(Py_TYPE(function)));
     return site < 0 ? -1
-                    : append(core, end_ns, (uint32_t)state->id, CALLBACK_RAN, probe->loop_id, end_ns - begin_ns, site,
+                    : append(core, end_ns, state->id, CALLBACK_RAN, probe->loop_id, end_ns - begin_ns, site,
                              0);
 }
 
@@ -232,14 +232,16 @@ begin_step(LoopState *probe, Core *core, ThreadState *state, TaskEntry *entry, P
     if (thrown < 0 || probe->core != core) { /* what was called may have stopped the recording */
         return thrown < 0 ? -1 : 1;
     }
-    if (append(core, now_ns(), (uint32_t)state->id, STEP_STARTED, entry->id, probe->loop_id, 0, thrown ? THROWN : 0) <
-        0) {
+    int64_t time_ns = now_ns();
+    if (append(core, time_ns, state->id, STEP_STARTED, entry->id, probe->loop_id, 0, thrown ? THROWN : 0) < 0) {
         return -1;
     }
     state->has_cause = true;
     state->cause = (Cause){CAUSE_TASK, entry->id, 0, 0};
     state->task = state->root_task = entry->id;
     state->root = entry->root;
+    state->begun_ns = time_ns;
+    state->suspended_ns = 0;
     return 0;
 }
 
@@ -250,7 +252,8 @@ end_step(LoopState *probe, ThreadState *state, TaskEntry *entry, PyObject *task)
     if (core == NULL || entry->table != probe->table) {
         return 0; /* the recording stopped inside this step */
     }
-    int64_t time_ns = now_ns();
+    int64_t time_ns = state->suspended_ns; /* if the root was suspended: see coroutines.c */
+    int64_t ended_ns = time_ns != 0 ? 0 : now_ns();
     if (PyList_GET_SIZE(probe->late_names) > 0 || PyList_GET_SIZE(probe->ends) > 0) {
         PyObject *settled = PyObject_CallMethod(probe->table, "settle", NULL);
         Py_XDECREF(settled);
@@ -260,10 +263,13 @@ end_step(LoopState *probe, ThreadState *state, TaskEntry *entry, PyObject *task)
     }
     int64_t awaited, site;
     int flags;
-    entry->stepped_ns = time_ns;
     if (call_attend(core) < 0 || end_of_step(probe, entry, task, &awaited, &site, &flags) < 0) {
         return -1;
     }
+    if (time_ns == 0 || flags & OUTCOME_MASK || site != 0) {
+        time_ns = ended_ns != 0 ? ended_ns : now_ns(); /* a future of the program's own runs code of its own */
+    }
+    entry->stepped_ns = time_ns;
     if (probe->note_stack != NULL && probe->note_stack != Py_None && !(flags & OUTCOME_MASK) &&
         !(flags & YIELDED && entry->has_stack)) {
         /* At a bare yield a task waits for nothing: its first stack is noted for its label, then only those of waits. */
@@ -275,7 +281,7 @@ end_step(LoopState *probe, ThreadState *state, TaskEntry *entry, PyObject *task)
             return -1;
         }
     }
-    return append(core, time_ns, (uint32_t)state->id, STEP_FINISHED, entry->id, awaited, site, flags);
+    return append(core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, flags);
 }
 
 static PyObject *
@@ -319,7 +325,9 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
         state->root = earlier_root;
         state->root_task = earlier_root_task;
         Raised raised = put_aside();
-        if (end_step(probe, state, entry, task) < 0) {
+        int ended = end_step(probe, state, entry, task);
+        state->begun_ns = state->suspended_ns = 0;
+        if (ended < 0) {
             result = end_of_failure(probe, result, raised);
         }
         else if (result == NULL) {

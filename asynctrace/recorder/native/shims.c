@@ -3,7 +3,7 @@
  * is read before, for the woken step may begin on another thread meanwhile.
  */
 
-#include "native.h"
+#include "events.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -118,7 +118,7 @@ typedef struct {
     PyObject *run; /* new reference */
     TaskEntry *entry; /* new reference; NULL: no step */
     int64_t time_ns;
-    uint32_t thread;
+    int64_t thread;
     Cause cause;
 } Wake;
 
@@ -126,12 +126,14 @@ static int
 prepare(Shim *self, Core *core, PyObject *callback, PyObject *task, Wake *wake)
 {
     LoopState *probe = self->probe;
-    wake->time_ns = now_ns();
     ThreadState *state = current_state(core);
     if (state == NULL) {
         return -1;
     }
-    wake->thread = (uint32_t)state->id;
+    /* Inside the end of a step, after its root was suspended, it is that step's own bare yield: see coroutines.c. */
+    wake->time_ns = state->suspended_ns != 0 && task != NULL ? state->suspended_ns : now_ns();
+    state->begun_ns = 0;
+    wake->thread = state->id;
     int result = cause_of_wake(self, core, state, &wake->cause);
     int64_t due_ns = wake->cause.due_ns;
     wake->cause.due_ns = 0; /* it holds for what the timer wakes itself, not for what is queued on the way there */
@@ -279,7 +281,7 @@ add_reader(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords
 /* The selector: the loop is idle in it, unless it only looks. */
 
 static int
-begin_idle(LoopState *probe, PyObject *timeout, uint32_t *thread)
+begin_idle(LoopState *probe, PyObject *timeout, int64_t *thread)
 {
     *thread = 0;
     if (probe->core == NULL && probe->meet != NULL && probe->meet != Py_None) {
@@ -311,7 +313,7 @@ begin_idle(LoopState *probe, PyObject *timeout, uint32_t *thread)
     if (state == NULL) {
         return -1;
     }
-    *thread = (uint32_t)state->id;
+    *thread = state->id;
     Py_DECREF(state);
     return append(probe->core, now_ns(), *thread, LOOP_IDLE_STARTED, probe->loop_id, 0, 0, 0);
 }
@@ -322,7 +324,7 @@ select_(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords)
     LoopState *probe = self->probe;
     Py_ssize_t count = PyVectorcall_NARGS(flagged);
     PyObject *timeout = count + (keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0) > 0 ? args[0] : Py_None;
-    uint32_t thread;
+    int64_t thread;
     if (begin_idle(probe, timeout, &thread) < 0) {
         thread = 0;
         if (failed_in(probe) < 0) {

@@ -1,6 +1,6 @@
 /* The identity of tasks, as asynctrace.probes.tasks defines it: that code does what is not usual. */
 
-#include "native.h"
+#include "events.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -229,7 +229,7 @@ meet_usual_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *
         }
         else {
             Py_INCREF(entry); /* the map's */
-            if (append(core, time_ns, (uint32_t)state->id, TASK_CREATED, entry->id, creator, site, 0) < 0) {
+            if (append(core, time_ns, state->id, TASK_CREATED, entry->id, creator, site, 0) < 0) {
                 Py_CLEAR(entry);
             }
         }

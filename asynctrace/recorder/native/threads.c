@@ -20,7 +20,13 @@ static PyObject *state_name; /* "state" */
 ThreadState *
 current_state(Core *core)
 {
-    uint64_t thread = PyThreadState_Get()->id;
+    return state_of(core, PyThreadState_Get());
+}
+
+ThreadState *
+state_of(Core *core, PyThreadState *now)
+{
+    uint64_t thread = now->id;
     if (last.thread == thread && last.recorder == core->serial && core->local != NULL) {
         return (ThreadState *)Py_NewRef((PyObject *)last.state);
     }
@@ -42,6 +48,14 @@ current_state(Core *core)
         last.thread = thread;
     }
     return (ThreadState *)state;
+}
+
+void
+forget_times(void)
+{
+    if (last.state != NULL) {
+        last.state->begun_ns = last.state->suspended_ns = 0;
+    }
 }
 
 int
