@@ -10,14 +10,19 @@ from asynctrace.events import Event
 from asynctrace.recorder.reference import Cause
 from asynctrace.recorder.reference import ThreadState as _ThreadState
 
-EVENT_BYTES: int
 FRAMES_ARE_KNOWN: bool  # else coroutines are noted by the callbacks' references
 
 def frame_key(frame: FrameType | None) -> int:
     """Return what stands for a frame's coroutine in the tables; 0 for None."""
 
-def unpack(events: bytes | bytearray, first_id: int, begin: int, end: int) -> array[int]:
-    """Return the fields of packed events, seven each."""
+def count(packed: bytes | bytearray) -> int:
+    """Return how many events these are."""
+
+def unpack(packed: bytes | bytearray, begin: int, end: int) -> array[int]:
+    """Return the fields of some packed events, seven each."""
+
+def slice(packed: bytes | bytearray, begin: int, end: int) -> bytes:
+    """Return some of packed events, packed."""
 
 def settle(pending: bytes, taken: bytes, until_ns: int, start_ns: int) -> tuple[bytes, bytes]:
     """Return packed events in order of time, none before the start, parted into those up to a time and those after."""
@@ -42,7 +47,9 @@ class ThreadState(_ThreadState):
     """What one thread is doing."""
 
 class Core:
-    """The native half of a recorder: holds the events that were appended, 32 bytes each."""
+    """The native half of a recorder: holds the events that were appended, some 6 bytes each."""
+
+    nbytes: int  # that they take
 
     attend: Callable[[], None]
     is_unattended: bool

@@ -26,17 +26,22 @@ _SMALLEST_CHUNK = 512
 
 
 class Store(Protocol):
-    """Where hooks append, and the form in which events are held. What is settled is *packed*: bytes of equal length.
+    """Where hooks append, and the form in which events are held: taken out of it, settled, and in chunks (packed)."""
 
-    `Taken` is whatever form the store has for what was taken out of it and is not settled yet.
-    """
-
-    event_bytes: int  # settled
-    open_event_bytes: int  # not settled
+    event_bytes: int  # in a chunk, about
     is_moved_to_grow: bool  # whether it is copied when it gets larger, so that much should not be left in it
 
     def __len__(self) -> int:
         """Return how many events are in it."""
+        ...
+
+    @property
+    def open_bytes(self) -> int:
+        """What is in it takes so many bytes."""
+        ...
+
+    def open_fields(self) -> list[int] | array[int]:
+        """Return the fields of what is in it."""
         ...
 
     def take(self) -> Any:
@@ -47,36 +52,49 @@ class Store(Protocol):
         """Return nothing, in the form of what is taken."""
         ...
 
-    def settle(self, pending: Any, taken: Any, until_ns: int, start_ns: int) -> tuple[Any, Any]:
-        """Return (packed, still pending): all in order of time, none before the start, parted at a time.
-
-        What has the same time stays in the order of its coming: so what one thread did stays in order.
-        """
-        ...
-
     def count(self, taken: Any) -> int:
         """Return how many events were taken."""
+        ...
+
+    def bytes_taken(self, taken: Any) -> int:
+        """Return how many bytes it takes."""
         ...
 
     def fields(self, taken: Any) -> list[int] | array[int]:
         """Return the fields of what was taken."""
         ...
 
-    def open_fields(self) -> list[int] | array[int]:
-        """Return the fields of what is in it."""
+    def settle(self, pending: Any, taken: Any, until_ns: int, start_ns: int) -> tuple[Any, Any]:
+        """Return (settled, still pending): all in order of time, none before the start, parted at a time.
+
+        What has the same time stays in the order of its coming: so what one thread did stays in order.
+        """
+        ...
+
+    def new_chunk(self) -> Any:
+        """Return an empty chunk."""
+        ...
+
+    def add(self, packed: Any, settled: Any, begin: int, end: int) -> None:
+        """Add some settled events to a chunk."""
+        ...
+
+    def bytes_of(self, packed: Any) -> int:
+        """Return how many bytes a chunk takes."""
         ...
 
     def unpack(self, packed: Any, begin: int, end: int) -> array[int]:
-        """Return the fields of some packed events."""
+        """Return the fields of some events of a chunk."""
         ...
 
 
 class FlatStore:
     """The store of the Python reference: one list of fields, which hooks extend by seven at a time."""
 
-    event_bytes = 56  # an array of machine integers
-    open_event_bytes = 130  # in the list, as Python's integers
+    event_bytes = 56  # in an array of machine integers
     is_moved_to_grow = True
+
+    _OPEN_EVENT_BYTES = 130  # in the list, as Python's integers
 
     def __init__(self, fields: list[int]) -> None:
         self._fields = fields
@@ -126,6 +144,27 @@ class FlatStore:
         """Return what is in it."""
         return self._fields[: len(self) * FIELDS]
 
+    @property
+    def open_bytes(self) -> int:
+        """What is in it takes so many bytes."""
+        return len(self) * self._OPEN_EVENT_BYTES
+
+    def bytes_taken(self, taken: list[int]) -> int:
+        """Return how many bytes it takes."""
+        return self.count(taken) * self._OPEN_EVENT_BYTES
+
+    def new_chunk(self) -> array[int]:
+        """Return an empty array."""
+        return array("q")
+
+    def add(self, packed: array[int], settled: array[int], begin: int, end: int) -> None:
+        """Add some settled events to a chunk."""
+        packed += settled[begin * FIELDS : end * FIELDS]
+
+    def bytes_of(self, packed: array[int]) -> int:
+        """Return how many bytes a chunk takes."""
+        return packed.itemsize * len(packed)
+
     def unpack(self, packed: array[int], begin: int, end: int) -> array[int]:
         """Return some of an array."""
         return packed[begin * FIELDS : end * FIELDS]
@@ -136,9 +175,9 @@ class Chunk:
 
     __slots__ = ("_store", "count", "cpu_ns", "packed")
 
-    def __init__(self, store: Store, packed: Any) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self.packed = packed
+        self.packed = store.new_chunk()
         self.count = 0
         self.cpu_ns = 0  # of the process, when its last events were settled
 
@@ -175,6 +214,7 @@ class History:
         self._chunks: deque[Chunk] = deque()
         self._chunk_events = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, limit_bytes // store.event_bytes // 16))
         self._fold = Fold()
+        self._kept_bytes = 0  # of the chunks
         self._base_ns = 0  # the time of the newest event that was dropped
         self._base_cpu_ns = 0
 
@@ -198,16 +238,17 @@ class History:
             if self._taken:
                 until_ns = min(until_ns, taken_ns)  # what is older than this may be in the next
         count = store.count(self._pending) + store.count(taken)
-        packed, self._pending = store.settle(self._pending, taken, until_ns, self.start_ns)
+        settled, self._pending = store.settle(self._pending, taken, until_ns, self.start_ns)
         count -= store.count(self._pending)
-        unit = len(packed) // count if count else 0  # of an event, whatever the form
         position = 0
         while position < count:
             if not self._chunks or len(self._chunks[-1]) >= self._chunk_events:
-                self._chunks.append(Chunk(store, packed[:0]))
+                self._chunks.append(Chunk(store))
             chunk = self._chunks[-1]
             end = min(count, position + self._chunk_events - len(chunk))
-            chunk.packed += packed[position * unit : end * unit]
+            self._kept_bytes -= store.bytes_of(chunk.packed)
+            store.add(chunk.packed, settled, position, end)
+            self._kept_bytes += store.bytes_of(chunk.packed)
             chunk.count += end - position
             chunk.cpu_ns = cpu_ns
             position = end
@@ -224,9 +265,13 @@ class History:
     def used_bytes(self) -> int:
         """What the events and tables take, about."""
         entries = self._table_entries()
-        store = self._store
-        kept_bytes = (self.end - self.first) * store.event_bytes
-        return kept_bytes + self.open_count * store.open_event_bytes + entries * _ENTRY_BYTES
+        return self._kept_bytes + self.open_bytes + entries * _ENTRY_BYTES
+
+    @property
+    def open_bytes(self) -> int:
+        """What is not settled takes so many bytes, about."""
+        taken = (self._pending, *(taken for _, taken in list(self._taken)))
+        return sum(map(self._store.bytes_taken, taken)) + self._store.open_bytes
 
     def is_worth_taking(self) -> bool:
         """Tell whether so much was appended that somebody should look after it."""
@@ -239,11 +284,10 @@ class History:
 
     def is_worth_settling(self) -> bool:
         """Tell whether settling, which takes time, is called for."""
-        still_open = self.open_count
-        if still_open * self._store.open_event_bytes > self.limit_bytes // 2:
+        if self.open_bytes > self.limit_bytes // 2:
             return True
         # Where the oldest has to go before long, only what is settled can.
-        return still_open > self._chunk_events and self.used_bytes > self.limit_bytes * 3 // 4
+        return self.open_count > self._chunk_events and self.used_bytes > self.limit_bytes * 3 // 4
 
     def is_over_limit(self) -> bool:
         """Tell whether the oldest chunk has to go."""
@@ -260,6 +304,7 @@ class History:
         fields = chunk.fields()
         self._fold.advance(fields)
         self.first += len(chunk)
+        self._kept_bytes -= self._store.bytes_of(chunk.packed)
         self._base_ns = max(self._base_ns, fields[-FIELDS])
         self._base_cpu_ns = chunk.cpu_ns
         return self._fold.take_ended_tasks()

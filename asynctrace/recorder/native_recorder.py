@@ -11,14 +11,13 @@ from asynctrace.recorder.reference import Recorder, ThreadState
 
 
 class PackedStore:
-    """The store of the native core: bytes."""
+    """The store of the native core: bytes, of which an event takes as many as it needs."""
 
-    event_bytes = open_event_bytes = _native.EVENT_BYTES
+    event_bytes = 8  # about
     is_moved_to_grow = False  # it is in blocks
 
-    def __init__(self, core: _native.Core, first_id: int) -> None:
+    def __init__(self, core: _native.Core) -> None:
         self._core = core
-        self._first_id = first_id
 
     def __len__(self) -> int:
         return len(self._core)
@@ -31,26 +30,46 @@ class PackedStore:
         """Return no bytes."""
         return b""
 
-    def settle(self, pending: bytes, taken: bytes, until_ns: int, start_ns: int) -> tuple[bytearray, bytes]:
+    def settle(self, pending: bytes, taken: bytes, until_ns: int, start_ns: int) -> tuple[bytes, bytes]:
         """Sort and part; see `Store`."""
-        ready, pending = _native.settle(pending, taken, until_ns, start_ns)
-        return bytearray(ready), pending
+        return _native.settle(pending, taken, until_ns, start_ns)
 
     def count(self, taken: bytes) -> int:
         """Return how many events were taken."""
-        return len(taken) // self.event_bytes
+        return _native.count(taken)
 
     def fields(self, taken: bytes) -> array[int]:
         """Return the fields of what was taken."""
-        return self.unpack(taken, 0, self.count(taken))
+        return _native.unpack(taken, 0, _native.count(taken))
 
     def open_fields(self) -> array[int]:
         """Return the fields of what is in it."""
         return self.fields(self._core.copy())
 
-    def unpack(self, packed: bytes | bytearray, begin: int, end: int) -> array[int]:
-        """Return the fields of some packed events."""
-        return _native.unpack(packed, self._first_id, begin, end)
+    @property
+    def open_bytes(self) -> int:
+        """What is in it takes so many bytes."""
+        return self._core.nbytes
+
+    def bytes_taken(self, taken: bytes) -> int:
+        """Return how many bytes it takes."""
+        return len(taken)
+
+    def new_chunk(self) -> bytearray:
+        """Return an empty chunk."""
+        return bytearray()
+
+    def add(self, packed: bytearray, settled: bytes, begin: int, end: int) -> None:
+        """Add some settled events to a chunk."""
+        packed += _native.slice(settled, begin, end)
+
+    def bytes_of(self, packed: bytearray) -> int:
+        """Return how many bytes a chunk takes."""
+        return len(packed)
+
+    def unpack(self, packed: bytearray, begin: int, end: int) -> array[int]:
+        """Return the fields of some events of a chunk."""
+        return _native.unpack(packed, begin, end)
 
 
 class NativeRecorder(Recorder):
@@ -64,7 +83,7 @@ class NativeRecorder(Recorder):
         )
         self.local = core  # which gives the state of the current thread
         self.append, self.new_id = core.append, core.new_id
-        return PackedStore(core, first_id)
+        return PackedStore(core)
 
     @property
     def is_unattended(self) -> bool:

@@ -72,7 +72,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"local", "first_id", "codes", "site", "text", "names", NULL};
     PyObject *local, *codes, *site, *text, *task_names;
-    long long first_id;
+    long long first_id = 0;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "OLO!OOO!", names, &local, &first_id, &PyDict_Type, &codes,
                                      &site, &text, &PyDict_Type, &task_names)) {
         return NULL;
@@ -210,7 +210,14 @@ set_unattended(Core *self, PyObject *value, void *Py_UNUSED(closure))
     return is_unattended < 0 ? -1 : 0;
 }
 
+static PyObject *
+get_bytes(Core *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(bytes_of_events(self));
+}
+
 static PyGetSetDef attributes[] = {
+    {"nbytes", (getter)get_bytes, NULL, "what the events take", NULL},
     {"is_unattended", (getter)get_unattended, (setter)set_unattended, "whether hooks are to call `attend`", NULL},
     {"state", (getter)get_state, (setter)set_state, "that of the current thread", NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -1,54 +1,117 @@
-/* Events in memory: 32 bytes each, in blocks; and what is done with many of them at once. */
+/* Events in memory, a few bytes each; and what is done with many of them at once.
+ *
+ * Memory that is written for the first time costs a program more than what is written there, so an event is made small:
+ *
+ *     [31, thread]  if it is not the thread of the event before
+ *     head          its kind, and which of the last three there are
+ *     time          difference to the event before
+ *     subject       difference to the event before
+ *     [other]       difference to the subject
+ *     [site] [flags]
+ *
+ * All but the head are varints, 7 bits a byte; differences are signed, small ones small (zigzag). In a block the first
+ * event follows one of zeros, so each can be read on its own.
+ */
 
 #ifndef ASYNCTRACE_EVENTS_H
 #define ASYNCTRACE_EVENTS_H
 
 #include "native.h"
 
-/* Blocks are small at first, for a recording of few events, and 256 KiB later. */
+enum { SMALLEST_BLOCK = 4096, LARGEST_BLOCK = 65536, LONGEST_EVENT = 72 /* bytes */ };
+enum { OTHER_THREAD = 31, HAS_OTHER = 32, HAS_SITE = 64, HAS_FLAGS = 128 };
+
+/* Where an event is written to or read from, and the one before it. */
+typedef struct {
+    uint8_t *place;
+    uint64_t time_ns, thread, subject;
+} Cursor;
+
 struct Block {
     Block *next;
-    size_t size, capacity; /* events */
-    Packed events[];
+    size_t count; /* of events */
+    uint8_t *end; /* of the bytes */
+    Cursor cursor;
+    uint8_t bytes[];
 };
 
-/* The subject's eight bytes hold, from the lowest bit on: 48 of the id, one that says that the id counts from the
- * process's first (so that it fits), 6 of the kind, 9 of the flags. */
-enum { OWN_BIT = 48, KIND_SHIFT = 49, FLAGS_SHIFT = 55, KIND_BITS = 63, FLAG_BITS = 511 };
-#define ID_BITS ((UINT64_C(1) << OWN_BIT) - 1)
+static inline uint64_t
+zigzag(uint64_t difference)
+{
+    return difference << 1 ^ (uint64_t)((int64_t)difference >> 63);
+}
 
-int make_room(Core *core); /* for one more event at least; -1 and MemoryError */
-int refuse_event(void);    /* -1 and OverflowError */
+static inline uint8_t *
+put(uint8_t *place, uint64_t value)
+{
+    while (value > 127) {
+        *place++ = (uint8_t)(value | 128);
+        value >>= 7;
+    }
+    *place++ = (uint8_t)value;
+    return place;
+}
+
+static inline void
+write_event(Cursor *cursor, uint64_t time_ns, uint64_t thread, unsigned kind, uint64_t subject, uint64_t other,
+            uint64_t site, uint64_t flags)
+{
+    uint8_t *place = cursor->place;
+    if (thread != cursor->thread) {
+        *place++ = OTHER_THREAD;
+        place = put(place, thread);
+        cursor->thread = thread;
+    }
+    *place++ = (uint8_t)(kind | (other ? HAS_OTHER : 0) | (site ? HAS_SITE : 0) | (flags ? HAS_FLAGS : 0));
+    place = put(place, zigzag(time_ns - cursor->time_ns));
+    place = put(place, zigzag(subject - cursor->subject));
+    if (other) {
+        place = put(place, zigzag(other - subject));
+    }
+    if (site) {
+        place = put(place, site);
+    }
+    if (flags) {
+        place = put(place, flags);
+    }
+    cursor->time_ns = time_ns;
+    cursor->subject = subject;
+    cursor->place = place;
+}
+
+int make_room(Core *core);   /* for one more event at least; -1 and MemoryError */
+int refuse_event(void);      /* -1 and OverflowError */
 
 /* Append an event; -1 and an error. In the header, for this is done all the time. */
 static inline int
 append(Core *core, int64_t time_ns, int64_t thread, int kind, int64_t subject, int64_t other, int64_t site, int flags)
 {
-    if ((core->last == NULL || core->last->size == core->last->capacity) && make_room(core) < 0) {
-        return -1;
+    Block *block = core->last;
+    if (block == NULL || block->end - block->cursor.place < LONGEST_EVENT) {
+        if (make_room(core) < 0) {
+            return -1;
+        }
+        block = core->last;
     }
-    bool is_own = subject > core->first_id && subject - core->first_id <= (int64_t)ID_BITS;
-    uint64_t id = (uint64_t)(is_own ? subject - core->first_id : subject);
-    if (id > ID_BITS || (uint64_t)site > UINT32_MAX || (uint64_t)thread > UINT32_MAX || kind & ~KIND_BITS ||
-        flags & ~FLAG_BITS) {
+    if (kind <= 0 || kind >= OTHER_THREAD || flags < 0) {
         return refuse_event();
     }
-    Packed *event = &core->last->events[core->last->size++];
-    event->time_ns = time_ns;
-    event->other = other;
-    event->subject = id | (uint64_t)is_own << OWN_BIT | (uint64_t)kind << KIND_SHIFT | (uint64_t)flags << FLAGS_SHIFT;
-    event->thread = (uint32_t)thread;
-    event->site = (uint32_t)site;
+    write_event(&block->cursor, (uint64_t)time_ns, (uint64_t)thread, (unsigned)kind, (uint64_t)subject, (uint64_t)other,
+                (uint64_t)site, (uint64_t)flags);
+    block->count++;
     core->count++;
     return 0;
 }
 
-int add_fields(Core *core, PyObject *fields);       /* a tuple of seven */
-PyObject *take_events(Core *core);                  /* new reference: bytes; the blocks are empty then */
-PyObject *copy_events(const Core *core);            /* new reference: bytes */
+int add_fields(Core *core, PyObject *fields); /* a tuple of seven */
+PyObject *take_events(Core *core);            /* new reference: packed bytes; the blocks are empty then */
+PyObject *copy_events(const Core *core);      /* new reference: packed bytes */
 void free_events(Core *core);
+size_t bytes_of_events(const Core *core);
 
+PyObject *count_events(PyObject *module, PyObject *packed);
 PyObject *unpack_events(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *settle_events(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *slice_events(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 #endif

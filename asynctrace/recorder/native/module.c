@@ -1,8 +1,7 @@
 /* The native core of the recorder: the module. */
 
-#include "events.h"
-
 #include "describing.h"
+#include "events.h"
 
 PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
 PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c */
@@ -10,7 +9,9 @@ PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c *
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef functions[] = {
-    {"unpack", FAST(unpack_events), METH_FASTCALL, "unpack(events, first_id, begin, end): an array of seven fields each"},
+    {"count", count_events, METH_O, "count(packed): how many events these are"},
+    {"unpack", FAST(unpack_events), METH_FASTCALL, "unpack(packed, begin, end): an array of seven fields each"},
+    {"slice", FAST(slice_events), METH_FASTCALL, "slice(packed, begin, end): some of them, packed"},
     {"settle", FAST(settle_events), METH_FASTCALL, "settle(pending, taken, until_ns, start_ns): (ready, pending)"},
     {"set_class_of_code", set_class_of_code, METH_O, "set_class_of_code(function): see wakes.c"},
     {"frame_key", frame_key, METH_O, "frame_key(frame): what stands for its coroutine in the tables; 0 for None"},
@@ -33,8 +34,7 @@ execute(PyObject *module)
             return -1;
         }
     }
-    if (learn_asyncio() < 0 || learn_frames() < 0 || add_scanner(module) < 0 ||
-        PyModule_AddIntConstant(module, "EVENT_BYTES", sizeof(Packed)) < 0) {
+    if (learn_asyncio() < 0 || learn_frames() < 0 || add_scanner(module) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "FRAMES_ARE_KNOWN", frames_are_known ? Py_True : Py_False);

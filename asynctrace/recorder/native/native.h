@@ -97,15 +97,6 @@ typedef struct {
 extern PyTypeObject Addresses_Type;
 Addresses *addresses_new(bool holds_objects); /* new reference */
 
-/* events.c: what was appended, 32 bytes an event. */
-typedef struct {
-    int64_t time_ns;
-    int64_t other;
-    uint64_t subject; /* see pack() */
-    uint32_t thread;
-    uint32_t site;
-} Packed;
-
 enum { FIELDS = 7 };
 
 typedef struct Block Block; /* events.h */

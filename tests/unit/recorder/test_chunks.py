@@ -22,7 +22,7 @@ def make_store() -> tuple[Store, Callable[[Event], None]]:
     from asynctrace.recorder.native_recorder import PackedStore
 
     core = _native.Core(None, 0, {}, lambda code: 1, len, {})
-    return PackedStore(core, 0), core.append
+    return PackedStore(core), core.append
 
 
 def history_of(*events: Event, limit_bytes: int = LIMIT) -> History:
