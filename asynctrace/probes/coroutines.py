@@ -40,6 +40,7 @@ CO_GENERATOR = 0x20
 CO_ASYNC_GENERATOR = 0x200
 CO_COROUTINES = 0x80 | 0x100 | CO_ASYNC_GENERATOR  # coroutine, iterable coroutine (types.coroutine), async generator
 CO_ITERABLE_COROUTINE = 0x100
+ANY_FRAME = 16  # a key, and the address of no frame
 # What `sleep(0)` yields in: no `async def`, and nothing in it but the one yield at which its awaiter stands as well.
 _BARE_YIELD = asyncio.tasks.__dict__["__sleep0"].__code__
 SEND = dis.opmap.get("SEND", -1)
@@ -85,7 +86,8 @@ class CoroutineTable:
         # interpreter has it.
         self.key: Callable[[FrameType | None], int] = id if native is None else native.frame_key
         self.ids: dict[int, int] = {} if native is None else native.Addresses()  # key -> id
-        self.bare_steps: dict[int, BareStep] = {}  # key of the outermost coroutine that is seen -> its step
+        # Key of the outermost coroutine that is seen -> its step.
+        self.bare_steps: dict[int, BareStep] = {} if native is None else native.Addresses(True)
         self._scope = scope
         self._meet_loop = meet_loop
 
@@ -231,7 +233,7 @@ class CoroutineTable:
         """
         if self.tasks.late_names:
             self.tasks.read_late_names()
-            self.bare_steps.pop(0, None)
+            self.bare_steps.pop(ANY_FRAME, None)
         step = self.bare_steps.pop(self.key(frame), None)
         if step is None:
             return
@@ -263,7 +265,7 @@ class CoroutineTable:
             if task is not None:
                 self.tasks.read_name(entry, task)
             self.tasks.late_names.append(entry)
-            self.bare_steps[0] = step  # so that the next event of any coroutine comes by here
+            self.bare_steps[ANY_FRAME] = step  # so that the next event of any coroutine comes by here
             self.tasks.forget(entry)
         recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
 

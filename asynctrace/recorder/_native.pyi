@@ -124,7 +124,7 @@ class CoroutineCallbacks:
         self,
         core: Core,
         ids: Addresses,
-        bare_steps: dict[int, Any],
+        bare_steps: Addresses,
         opened: dict[int, Any],
         scope: dict[str, bool] | None,
         guard: Callable[..., Any],

@@ -18,7 +18,9 @@ from asynctrace.recorder.reference import Recorder
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
 _GONE_WITHIN_S = 1.0
-_BYTES_PER_S = 1_600_000_000  # far more than a busy program makes: the keeper has to look several times before it is full
+_BYTES_PER_S = (
+    1_600_000_000  # far more than a busy program makes: the keeper has to look several times before it is full
+)
 _HELP_NS = 2_000_000  # that a hook gives at a time
 # Events for a sink in one piece of work: of about a millisecond; and of more than the interpreter's switch interval,
 # for at each write the program may take its turn, which is 5 ms at least when it has always something to do.

@@ -10,13 +10,14 @@
 
 enum { CO_GENERATORS_WE_LEAVE = 0x100 | 0x200 }; /* iterable coroutines, async generators */
 enum { CO_ANY_COROUTINE = 0x80 | CO_GENERATORS_WE_LEAVE };
+enum { ANY_FRAME = 16 /* asynctrace.probes.coroutines.ANY_FRAME */ };
 enum { STARTED, RESUMED, YIELDED_, RETURNED_, THROWN_, UNWOUND, CALLBACKS };
 
 typedef struct {
     PyObject_HEAD
     Core *core;
     Addresses *ids;       /* address of the frame -> id */
-    PyObject *bare_steps; /* a dict: while it is not empty the references see to everything */
+    Addresses *bare_steps; /* the steps that no run of a loop surrounds, which the references see to */
     PyObject *opened;     /* a dict: the open calls of plain functions */
     PyObject *scope;      /* a dict: file -> whether it is in scope, of those that were asked for; NULL: all are */
     PyObject *guard;
@@ -132,6 +133,16 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
     return done(self, result);
 }
 
+/* Whether an eager task's step (or the one in which the recording began) may end here: at a stop of its outermost
+ * coroutine; or where the name of a task that ended eagerly is to be read, which is noted beside no frame. */
+static bool
+may_end_a_bare_step(Callbacks *self)
+{
+    const Map *map = &self->bare_steps->map;
+    return map->count > 0 && (map_find(map, (uintptr_t)frame_of_thread(PyThreadState_Get())) != NULL ||
+                              map_find(map, ANY_FRAME) != NULL);
+}
+
 /* Note an event of the coroutine that runs; 1: it is not known, or not of the kind that is seen to here. */
 static int
 note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
@@ -177,16 +188,14 @@ static PyObject *
 yielded(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
     long offset = PyLong_AsLong(args[1]);
-    int result = PyDict_GET_SIZE(self->bare_steps) > 0 || offset < 0
-                     ? 1
-                     : note(self, args[0], COROUTINE_SUSPENDED, offset, SUSPENDED);
+    int result = may_end_a_bare_step(self) ? 1 : note(self, args[0], COROUTINE_SUSPENDED, offset, SUSPENDED);
     return result > 0 ? refer(self, YIELDED_, args, count) : done(self, result);
 }
 
 static PyObject *
 returned(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
-    int result = PyDict_GET_SIZE(self->bare_steps) > 0 ? 1 : note(self, args[0], COROUTINE_FINISHED, 0, RETURNED);
+    int result = may_end_a_bare_step(self) ? 1 : note(self, args[0], COROUTINE_FINISHED, 0, RETURNED);
     return result > 0 ? refer(self, RETURNED_, args, count) : done(self, result);
 }
 
@@ -210,7 +219,7 @@ unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
         return Py_NewRef(Py_None); /* every function that an exception passes through comes by here */
     }
 #endif
-    if (!(flags & CO_ANY_COROUTINE) || PyDict_GET_SIZE(self->bare_steps) > 0) {
+    if (!(flags & CO_ANY_COROUTINE)) {
         return refer(self, UNWOUND, args, count);
     }
     /* The reference looks the exception's type up. */
@@ -222,7 +231,8 @@ unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
     else if (type != NULL && PyType_IsSubtype(type, (PyTypeObject *)PyExc_GeneratorExit)) {
         outcome = CLOSED;
     }
-    int result = outcome == 0 ? 1 : note(self, args[0], COROUTINE_FINISHED, 0, outcome);
+    bool is_usual = outcome != 0 && !may_end_a_bare_step(self);
+    int result = is_usual ? note(self, args[0], COROUTINE_FINISHED, 0, outcome) : 1;
     return result > 0 ? refer(self, UNWOUND, args, count) : done(self, result);
 }
 
@@ -235,7 +245,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
     PyObject *core, *ids, *bare_steps, *opened, *scope, *guard, *references;
     int send;
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!O!O!OOO!i", names, &Core_Type, &core, &Addresses_Type, &ids,
-                                     &PyDict_Type, &bare_steps, &PyDict_Type, &opened, &scope, &guard, &PyTuple_Type,
+                                     &Addresses_Type, &bare_steps, &PyDict_Type, &opened, &scope, &guard, &PyTuple_Type,
                                      &references, &send)) {
         return NULL;
     }
@@ -247,7 +257,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
     if (self != NULL) {
         self->core = (Core *)Py_NewRef(core);
         self->ids = (Addresses *)Py_NewRef(ids);
-        self->bare_steps = Py_NewRef(bare_steps);
+        self->bare_steps = (Addresses *)Py_NewRef(bare_steps);
         self->opened = Py_NewRef(opened);
         self->scope = scope == Py_None ? NULL : Py_NewRef(scope);
         self->guard = Py_NewRef(guard);
