@@ -58,10 +58,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = metafunc.config.getoption("--core") or cores.core()
-    metafunc.parametrize("recording_core", ("native", "python") if asked == "both" else (asked,), indirect=True)
+    marker = metafunc.definition.get_closest_marker("core")
+    if marker is not None:
+        asked = marker.args[0]
+    names = ("native", "python") if asked == "both" else (asked,)
+    metafunc.parametrize("recording_core", names, indirect=True, scope="module")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def recording_core(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test, and the programs that it starts, on one core."""
     with pytest.MonkeyPatch.context() as patch:
