@@ -84,14 +84,15 @@ def test_pieces_are_the_events_that_were_asked_for(begin: int, end: int | None, 
 
 
 def test_the_oldest_chunks_go_until_the_rest_is_within_the_limit_and_numbers_stay() -> None:
-    history = history_of(*(mark(time_ns) for time_ns in range(100_000)))
+    limit = make_store()[0].event_bytes * 20_000
+    history = history_of(*(mark(time_ns) for time_ns in range(100_000)), limit_bytes=limit)
     settle(history, 100_000)
     assert history.is_over_limit()
 
     while history.is_over_limit():
         history.drop_oldest()
 
-    assert 0.8 * LIMIT < history.used_bytes <= LIMIT
+    assert 0.8 * limit < history.used_bytes <= limit
     assert kept(history)[0] == mark(history.first) and kept(history, 99_999) == [mark(99_999)]
     assert history.end == len(history) == 100_000
     time_ns, base = history.follow().base()
