@@ -121,7 +121,7 @@ class Recording:
             self._cpu_ns = running.recorder.cpu_ns()
             running.recordings.discard(self)
             running.guard(running.table.prepare_view)
-            self._children = running.guard(running.children) or []
+            self._children = running.guard(running.children, self._end_ns) or []
             if running.recordings:
                 self._is_window = True
             else:
@@ -196,7 +196,7 @@ class Recording:
         children = self._children
         if not self._end_ns:
             running.guard(running.table.prepare_view)
-            children = running.guard(running.children) or []
+            children = running.guard(running.children, end_ns) or []
         elif last_s is None:
             return self.trace
         begin_ns = end_ns - round(last_s * 1e9) if last_s is not None else 0

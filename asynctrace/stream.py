@@ -181,9 +181,9 @@ class Stream:
             self.keeper.stop,
         ]
 
-    def children(self) -> list[Part]:
-        """Return what the child processes have recorded so far."""
-        return self._processes.collect_parts()
+    def children(self, end_ns: int) -> list[Part]:
+        """Return what the child processes have recorded so far, for a trace that ends then."""
+        return self._processes.collect_parts(end_ns)
 
     def close(self) -> None:
         """Give up what is left outside of memory: the folder of the children's parts."""

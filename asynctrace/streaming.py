@@ -131,7 +131,7 @@ class FileSink:
 
 
 def write_snapshot(
-    recorder: Recorder, path: Path, cpu_ns: int, children: Callable[[], Iterable[Part]]
+    recorder: Recorder, path: Path, cpu_ns: int, children: Callable[[int], Iterable[Part]]
 ) -> Iterator[None]:
     """Write all that a recorder holds now to a file of its own, a piece for each step; the recording goes on.
 
@@ -139,11 +139,12 @@ def write_snapshot(
         recorder: Whose events.
         path: The file, which is there when it is complete.
         cpu_ns: The CPU time of the process since the recorder's start.
-        children: Returns what the child processes have recorded.
+        children: Returns what the child processes have recorded until a time.
 
     Raises:
         OSError: If it cannot be written.
     """
+    child_parts = children(clock.now_ns())  # first: it notes what of them was lost
     recorder.settle()
     end_ns = clock.now_ns()
     history = recorder.history
@@ -168,7 +169,7 @@ def write_snapshot(
                 entries = describer.describe(some)
                 file.write(recorder.part([], entries, start_ns, start_ns), some)
                 yield
-        file.finish(end_ns, max(0, cpu_ns - follower.cpu_ns), children())
+        file.finish(end_ns, max(0, cpu_ns - follower.cpu_ns), child_parts)
         temporary.replace(path)
     except BaseException:
         file.abandon()

@@ -135,12 +135,12 @@ class ProcessProbe:
         if child is not None:
             child.flush()
 
-    def collect_parts(self) -> list[Part]:
-        """Return what the children have recorded so far; to be called before the parent's own `freeze`."""
+    def collect_parts(self, end_ns: int) -> list[Part]:
+        """Return what the children have recorded so far; to be called before the parent's own `freeze` at `end_ns`."""
         recorder = self.recorder
         if not self._config["folder"] or self._owner_pid != os.getpid():
             return []
-        self.bound_folder(at_once=True)
+        self.bound_folder(end_ns)
         found = read_parts(str(self._config["folder"]))
         if recorder is not None:
             # multiprocessing's starts were noted when they were made, with the pid; those of a bare fork come here.
@@ -158,14 +158,15 @@ class ProcessProbe:
             _folders.paths.pop(str(self._config["folder"]), None)
             self._config["folder"] = ""
 
-    def bound_folder(self, *, at_once: bool = False) -> None:
-        """Drop what is too much of the parts; to be called from time to time."""
+    def bound_folder(self, end_ns: int = 0) -> None:
+        """Drop what is too much of the parts; to be called from time to time, and at the end of a trace (`end_ns`)."""
         recorder, bound = self.recorder, self._bound
         if recorder is None or bound is None or self._owner_pid != os.getpid():
             return
-        count = bound.drop_oldest(at_once=at_once)
+        count = bound.drop_oldest(at_once=bool(end_ns))
         if count:
-            recorder.append((clock.now_ns(), 0, LOST, 0, count, recorder.text(_TOO_MUCH), 0))
+            # Not after the end: the trace would not say what was lost.
+            recorder.append((end_ns or clock.now_ns(), 0, LOST, 0, count, recorder.text(_TOO_MUCH), 0))
 
     def open_folder(self) -> None:
         """Make the folder of the parts, once."""

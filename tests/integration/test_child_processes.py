@@ -479,6 +479,17 @@ def test_of_many_short_children_the_newest_are_kept_and_a_note_counts_the_events
     assert tasks_of(trace, trace.processes[-1].pid)
 
 
+def test_what_is_dropped_only_when_the_recording_ends_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asynctrace.probes.part_folder._EVERY_NS", 1 << 62)
+
+    trace, _ = leave_many_children(8, 3_000)
+
+    check(trace)
+    assert len(trace.processes) < 9
+    assert trace.lost == trace.dropped > 1_000
+    assert [note for note in trace.notes if note.endswith("their parts took too much room")]
+
+
 @pytest.mark.slow
 def test_two_hundred_children_one_after_the_other_do_not_fill_the_disk() -> None:
     trace, most = leave_many_children(200, 1_500)

@@ -73,7 +73,7 @@ def test_a_process_records_its_target(probe, recorder, context):
     assert "_asynctrace" not in vars(child)
     child.join()
     assert child.exitcode == 0
-    [part] = probe.collect_parts()
+    [part] = probe.collect_parts(time.monotonic_ns())
     assert part.pid == child.pid
     assert part.process_name == child.name
     assert calls(part) == [("work", RETURNED)]
@@ -94,7 +94,7 @@ def test_a_process_with_a_run_of_its_own_is_saved_at_its_end(probe):
     child.start()
     child.join()
     assert child.exitcode == 0
-    [part] = probe.collect_parts()
+    [part] = probe.collect_parts(time.monotonic_ns())
     assert calls(part) == [("step", RETURNED)] * 3
 
 
@@ -110,7 +110,7 @@ def test_a_process_that_raises_says_what_it_said(context, capfd):
     probe = targets.begin(Recorder(), {"functions": True})
     try:
         assert run() == unrecorded
-        [part] = probe.collect_parts()
+        [part] = probe.collect_parts(time.monotonic_ns())
         assert calls(part) == [("fail", RAISED)]
     finally:
         targets.end()
@@ -123,7 +123,8 @@ def test_a_process_that_exits(probe, context, target, exitcode, outcome):
     child.start()
     child.join()
     assert child.exitcode == exitcode
-    assert calls(probe.collect_parts()[0]) == [(target.__name__, outcome)]  # `os._exit` leaves it open
+    [part] = probe.collect_parts(time.monotonic_ns())
+    assert calls(part) == [(target.__name__, outcome)]  # `os._exit` leaves it open
 
 
 def test_the_process_object_carries_nothing_of_ours(probe, context):
@@ -138,7 +139,7 @@ def test_a_child_of_a_child_writes_to_the_same_folder(probe, recorder, context):
     child = context.Process(target=targets.parent_of, args=(context.get_start_method(),))
     child.start()
     child.join()
-    parts = {part.pid: part for part in probe.collect_parts()}
+    parts = {part.pid: part for part in probe.collect_parts(time.monotonic_ns())}
     assert sorted(calls(part) for part in parts.values()) == [[("parent_of", RETURNED)], [("work", RETURNED)]]
     [pid] = [event[4] for event in parts[child.pid].events if event[2] == PROCESS_STARTED]
     assert set(parts) == {child.pid, pid}
@@ -157,7 +158,7 @@ def test_executor_jobs_run_as_calls_in_the_child(probe, recorder, context):
     finally:
         jobs.remove()
     assert PACKAGE not in str(caught.value.__cause__)
-    [part] = probe.collect_parts()
+    [part] = probe.collect_parts(time.monotonic_ns())
     ran = [event for event in part.events if event[2] == CALL_STARTED]
     assert calls(part, CALL_JOB) == [("work", RETURNED)] * 3 + [("fail", RAISED)]
     submitted = [event[3] for event in recorder.events if event[2] == 13]
@@ -199,7 +200,7 @@ def test_a_pool_that_is_terminated_keeps_what_it_has_sent(probe, context):
     finally:
         pool.terminate()
         pool.join()
-    [part] = probe.collect_parts()
+    [part] = probe.collect_parts(time.monotonic_ns())
     assert calls(part, CALL_JOB) == [("work", RETURNED)] * 4
 
 
@@ -214,16 +215,16 @@ def test_a_bare_fork_records_on(probe, recorder):
 
             mine = targets.live[0].recorder
             close_call(open_call(mine, CALL_PROCESS, mine.text("bare")))
-            assert targets.live[0].collect_parts() == []
+            assert targets.live[0].collect_parts(time.monotonic_ns()) == []
             targets.live[0].close()
             assert current_child() is not None
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
-    [part] = probe.collect_parts()
+    [part] = probe.collect_parts(time.monotonic_ns())
     assert (part.pid, calls(part)) == (pid, [("bare", RETURNED)])
     assert part.parent_pid == os.getpid()
-    probe.collect_parts()
+    probe.collect_parts(time.monotonic_ns())
     assert started_pids(recorder) == [pid]
     assert recorder.events[0][0] <= part.start_ns
 
@@ -242,7 +243,7 @@ def test_a_killed_child_leaves_what_it_wrote_and_a_torn_end_is_ignored(probe, re
     [name] = os.listdir(probe._config["folder"])
     with open(os.path.join(probe._config["folder"], name), "ab") as file:
         file.write((1000).to_bytes(8, "little") + b"torn")
-    [part] = probe.collect_parts()
+    [part] = probe.collect_parts(time.monotonic_ns())
     assert calls(part) == [("work", RETURNED)]
 
 
@@ -265,7 +266,7 @@ def test_a_child_whose_recording_does_not_begin_runs_as_ever(probe, context):
     child.start()
     child.join()
     assert child.exitcode == 0
-    assert probe.collect_parts() == []
+    assert probe.collect_parts(time.monotonic_ns()) == []
 
 
 def test_without_us_in_the_child_the_passenger_does_nothing(probe):
