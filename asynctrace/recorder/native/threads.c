@@ -61,6 +61,10 @@ forget_times(void)
 int
 replace_state(Core *core, PyObject *state)
 {
+    if (core->local == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this recorder is gone");
+        return -1;
+    }
     last.recorder = 0; /* of none */
     return PyObject_SetAttrString(core->local, "state", state);
 }
