@@ -43,6 +43,16 @@ enum { CAUSE_UNKNOWN = 0, CAUSE_TASK = 1, CAUSE_TIMER = 2, CAUSE_IO = 3, CAUSE_T
 /* clock.c: CLOCK_MONOTONIC in nanoseconds, as time.monotonic_ns(). */
 int64_t now_ns(void);
 
+/* faults.c: whether a place that can fail is to fail now, for a test; MemoryError is set then. */
+extern bool faults_are_on;
+bool fails_here(void);
+
+static inline bool
+fault(void)
+{
+    return faults_are_on && fails_here();
+}
+
 /* addresses.c: a map from addresses to numbers, or to pointers of whoever owns it. */
 typedef struct {
     uintptr_t key; /* 0: free, 1: was used */
@@ -166,6 +176,7 @@ extern PyTypeObject ThreadState_Type;
 ThreadState *current_state(Core *core); /* new reference */
 ThreadState *state_of(Core *core, PyThreadState *thread); /* the same, of the current thread */
 int replace_state(Core *core, PyObject *state);
+void forget_state(void); /* ask for each thread's state again */
 void forget_times(void); /* of the thread whose state was asked for last: something else happened on it */
 
 /* tasks.c: the identity of tasks. */

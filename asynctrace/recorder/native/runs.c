@@ -20,6 +20,9 @@ static Run *
 new_run(PyTypeObject *type, LoopState *probe, PyObject *callback)
 {
     Run *self;
+    if (fault()) {
+        return NULL;
+    }
     if (free_count > 0) {
         self = free_runs[--free_count];
         PyObject_Init((PyObject *)self, type);

@@ -97,7 +97,7 @@ cause_of_wake(Shim *self, Core *core, ThreadState *state, Cause *cause)
         return 0;
     }
     if (self->is_threadsafe) {
-        PyObject *running = PyObject_CallNoArgs(get_running_loop), *owner = owner_of(self);
+        PyObject *running = fault() ? NULL : PyObject_CallNoArgs(get_running_loop), *owner = owner_of(self);
         bool is_here = running == owner;
         Py_XDECREF(running);
         Py_DECREF(owner);
@@ -210,7 +210,7 @@ queue_with_cause(Shim *self, PyObject *const *args, size_t flagged, PyObject *ke
         return call_original(self, args, count, keywords, 0, NULL);
     }
     Cause cause = {CAUSE_UNKNOWN, 0, 0, 0};
-    PyObject *run = tell_cause(self, args[0], &cause) == 0 ? new_callback_run(self->probe, args[1], &cause) : NULL;
+    PyObject *run = !fault() && tell_cause(self, args[0], &cause) == 0 ? new_callback_run(self->probe, args[1], &cause) : NULL;
     if (run == NULL && failed_in(self->probe) < 0) {
         return NULL; /* a signal's exception; nothing waits for this callback yet */
     }

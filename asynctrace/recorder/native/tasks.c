@@ -154,7 +154,7 @@ is_step(PyObject *callback, PyObject **task)
 static TaskEntry *
 new_entry(PyObject *task, PyObject *table, int64_t id) /* new reference */
 {
-    TaskEntry *self = (TaskEntry *)TaskEntry_Type.tp_alloc(&TaskEntry_Type, 0); /* all else is 0 */
+    TaskEntry *self = fault() ? NULL : (TaskEntry *)TaskEntry_Type.tp_alloc(&TaskEntry_Type, 0); /* all else is 0 */
     if (self != NULL) {
         bool is_py_task = PyType_IsSubtype(Py_TYPE(task), asyncio.py_task);
         self->table = Py_NewRef(table);
@@ -170,6 +170,9 @@ new_entry(PyObject *task, PyObject *table, int64_t id) /* new reference */
 int
 read_name(Core *core, TaskEntry *entry, PyObject *task)
 {
+    if (fault()) {
+        return -1;
+    }
     PyObject *name = entry->is_c_task ? PyObject_CallOneArg(asyncio.get_name, task) : NULL;
     if (name == NULL || !PyUnicode_CheckExact(name)) {
         Py_XDECREF(name);
@@ -262,6 +265,9 @@ meet_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *stat
 static PyObject *
 attribute(PyObject *task, const PyGetSetDef *known, const char *name) /* new reference */
 {
+    if (fault()) {
+        return NULL;
+    }
     return known != NULL ? known->get(task, known->closure) : PyObject_GetAttrString(task, name);
 }
 
@@ -277,7 +283,7 @@ is_true(PyObject *value) /* steals the reference */
 static int
 is_in_state(PyObject *future, PyObject *state)
 {
-    PyObject *now = asyncio.state->get(future, asyncio.state->closure);
+    PyObject *now = fault() ? NULL : asyncio.state->get(future, asyncio.state->closure);
     int result = now == NULL ? -1 : now == state || PyUnicode_Compare(now, state) == 0;
     Py_XDECREF(now);
     return result;
