@@ -15,6 +15,13 @@ FRAMES_ARE_KNOWN: bool  # else coroutines are noted by the callbacks' references
 def frame_key(frame: FrameType | None) -> int:
     """Return what stands for a frame's coroutine in the tables; 0 for None."""
 
+def fail_at(number: int | None, /) -> int:
+    """Have the place that is reached as the n-th from now fail, 0: none; for tests. None turns it off again.
+
+    Returns:
+        How many places were reached since it was told last.
+    """
+
 def count(packed: bytes | bytearray) -> int:
     """Return how many events these are."""
 

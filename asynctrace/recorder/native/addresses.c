@@ -41,6 +41,9 @@ grow(Map *map)
 int
 map_set(Map *map, const void *key, int64_t value)
 {
+    if (fault()) {
+        return -1;
+    }
     Slot *found = map_find(map, (uintptr_t)key);
     if (found != NULL) {
         found->value = value;

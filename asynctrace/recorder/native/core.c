@@ -15,7 +15,9 @@ call_attend(Core *core)
         return 0;
     }
     core->asked = core->count;
-    PyObject *result = PyObject_CallNoArgs(core->attend);
+    PyObject *attend = Py_XNewRef(core->attend); /* what is called may set another */
+    PyObject *result = fault() ? NULL : attend != NULL ? PyObject_CallNoArgs(attend) : Py_NewRef(Py_None);
+    Py_XDECREF(attend);
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -23,7 +25,11 @@ call_attend(Core *core)
 static int64_t
 call_for_site(PyObject *table, PyObject *argument)
 {
-    PyObject *number = PyObject_CallOneArg(table, argument);
+    if (table == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this recorder is gone");
+        return -1;
+    }
+    PyObject *number = fault() ? NULL : PyObject_CallOneArg(table, argument);
     int64_t site = number != NULL ? PyLong_AsLongLong(number) : -1;
     Py_XDECREF(number);
     return site;
@@ -36,7 +42,7 @@ site_of_known_code(Core *core, PyObject *code)
     if (site != 0) {
         return site;
     }
-    PyObject *key = PyLong_FromVoidPtr(code);
+    PyObject *key = fault() ? NULL : PyLong_FromVoidPtr(code);
     if (key == NULL) {
         return -1;
     }
@@ -45,9 +51,12 @@ site_of_known_code(Core *core, PyObject *code)
     if (found == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    site = PyTuple_Check(found) ? PyLong_AsLongLong(PyTuple_GET_ITEM(found, 0)) : 0;
+    site = PyTuple_Check(found) && PyTuple_GET_SIZE(found) > 0 ? PyLong_AsLongLong(PyTuple_GET_ITEM(found, 0)) : 0;
+    if (site <= 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "a site's entry is a tuple of its number and its code");
+    }
     /* The table keeps the code as long as it knows it, so that its address stays its own. */
-    return site <= 0 || map_set(&core->sites, code, site) < 0 ? -1 : site;
+    return site <= 0 || (!faults_are_on && map_set(&core->sites, code, site) < 0) ? -1 : site;
 }
 
 int64_t

@@ -59,7 +59,7 @@ is_awaiting(Callbacks *self, Frame *frame)
 {
     int at = PyUnstable_InterpreterFrame_GetLasti(frame);
     PyObject *code = PyUnstable_InterpreterFrame_GetCode(frame);
-    PyObject *bytes = PyCode_GetCode((PyCodeObject *)code); /* cached by CPython */
+    PyObject *bytes = fault() ? NULL : PyCode_GetCode((PyCodeObject *)code); /* cached by CPython */
     Py_DECREF(code);
     if (bytes == NULL) {
         return -1;
@@ -294,15 +294,62 @@ dealloc(Callbacks *self)
     Py_TYPE(self)->tp_free((PyObject *)self);
 }
 
+/* The interpreter holds no reference to a callback that it calls, and a recording that stops meanwhile takes it away. */
+static inline PyObject *
+held(Callbacks *self, PyObject *(*callback)(Callbacks *, PyObject *const *, Py_ssize_t), PyObject *const *args,
+     Py_ssize_t count)
+{
+    Py_INCREF(self);
+    PyObject *result = callback(self, args, count);
+    Py_DECREF(self);
+    return result;
+}
+
+static PyObject *
+call_started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    return held(self, started, args, count);
+}
+
+static PyObject *
+call_resumed(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    return held(self, resumed, args, count);
+}
+
+static PyObject *
+call_yielded(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    return held(self, yielded, args, count);
+}
+
+static PyObject *
+call_returned(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    return held(self, returned, args, count);
+}
+
+static PyObject *
+call_thrown(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    return held(self, thrown, args, count);
+}
+
+static PyObject *
+call_unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
+{
+    return held(self, unwound, args, count);
+}
+
 #define CALLBACK(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef methods[] = {
-    {"started", CALLBACK(started), METH_FASTCALL, "of PY_START"},
-    {"resumed", CALLBACK(resumed), METH_FASTCALL, "of PY_RESUME"},
-    {"yielded", CALLBACK(yielded), METH_FASTCALL, "of PY_YIELD"},
-    {"returned", CALLBACK(returned), METH_FASTCALL, "of PY_RETURN"},
-    {"thrown", CALLBACK(thrown), METH_FASTCALL, "of PY_THROW"},
-    {"unwound", CALLBACK(unwound), METH_FASTCALL, "of PY_UNWIND"},
+    {"started", CALLBACK(call_started), METH_FASTCALL, "of PY_START"},
+    {"resumed", CALLBACK(call_resumed), METH_FASTCALL, "of PY_RESUME"},
+    {"yielded", CALLBACK(call_yielded), METH_FASTCALL, "of PY_YIELD"},
+    {"returned", CALLBACK(call_returned), METH_FASTCALL, "of PY_RETURN"},
+    {"thrown", CALLBACK(call_thrown), METH_FASTCALL, "of PY_THROW"},
+    {"unwound", CALLBACK(call_unwound), METH_FASTCALL, "of PY_UNWIND"},
     {NULL, NULL, 0, NULL},
 };
 

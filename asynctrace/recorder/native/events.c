@@ -13,8 +13,11 @@ refuse_event(void)
 int
 make_room(Core *core)
 {
-    size_t size = SMALLEST_BLOCK;
-    if (core->last != NULL) {
+    if (fault()) {
+        return -1;
+    }
+    size_t size = faults_are_on ? LONGEST_EVENT : SMALLEST_BLOCK;
+    if (core->last != NULL && !faults_are_on) {
         size = (size_t)(core->last->end - core->last->bytes) * 2;
         size = size < LARGEST_BLOCK ? size : LARGEST_BLOCK;
     }

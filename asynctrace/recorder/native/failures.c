@@ -22,11 +22,13 @@ failed(PyObject *guard)
     if (error == NULL) {
         return 0;
     }
-    /* Without a traceback no Python code was under way: it was raised in this core. */
+    /* Without a traceback no Python code was under way: it was raised in this core. But where the program has left no room
+     * on the stack, not even the first frame of ours is entered. */
     PyObject *traces = PyException_GetTraceback(error);
+    bool is_own = traces == NULL && !PyErr_GivenExceptionMatches(error, PyExc_RecursionError);
     PyObject *result = NULL;
     if (guard != NULL && guard != Py_None) {
-        result = PyObject_CallMethod(guard, traces == NULL ? "check_own" : "check", "O", error);
+        result = PyObject_CallMethod(guard, is_own ? "check_own" : "check", "O", error);
     }
     else {
         PyErr_Clear(); /* nobody to be told: the recording has ended */

@@ -46,11 +46,13 @@ static int
 set_recorder(LoopState *self, PyObject *recorder, void *Py_UNUSED(closure))
 {
     PyObject *core = NULL;
-    if (recorder != NULL && recorder != Py_None &&
-        (core = attribute(recorder, "native_core", &Core_Type)) == NULL) {
+    if (recorder == Py_None) {
+        recorder = NULL;
+    }
+    if (recorder != NULL && (core = attribute(recorder, "native_core", &Core_Type)) == NULL) {
         return -1;
     }
-    Py_XSETREF(self->core, (Core *)core);
+    Py_XSETREF(self->books.core, (Core *)core);
     Py_XSETREF(self->recorder, Py_XNewRef(recorder));
     return 0;
 }
@@ -58,32 +60,38 @@ set_recorder(LoopState *self, PyObject *recorder, void *Py_UNUSED(closure))
 static PyObject *
 get_table(LoopState *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->table != NULL ? self->table : Py_None);
+    return Py_NewRef(self->books.table != NULL ? self->books.table : Py_None);
+}
+
+/* What a table has as its own, and never replaces: it is as good as the table's reference, which is kept. */
+static void *
+part(PyObject *table, const char *name, PyTypeObject *type) /* borrowed; NULL with an error, or where one is set */
+{
+    PyObject *found = PyErr_Occurred() ? NULL : attribute(table, name, type);
+    Py_XDECREF(found);
+    return found;
 }
 
 static int
 set_table(LoopState *self, PyObject *table, void *Py_UNUSED(closure))
 {
-    PyObject *entries = NULL, *job_futures = NULL, *late_names = NULL, *ends = NULL, *expected = NULL;
+    Books books = {.core = self->books.core};
     if (table != NULL && table != Py_None) {
-        if ((entries = attribute(table, "_entries", &Addresses_Type)) == NULL ||
-            (job_futures = attribute(table, "_job_futures", &PyDict_Type)) == NULL ||
-            (late_names = attribute(table, "late_names", &PyList_Type)) == NULL ||
-            (ends = attribute(table, "ends", &PyList_Type)) == NULL ||
-            (expected = attribute(table, "_expected", &PyDict_Type)) == NULL) {
-            Py_XDECREF(entries);
-            Py_XDECREF(job_futures);
-            Py_XDECREF(late_names);
-            Py_XDECREF(ends);
+        books.table = table;
+        books.entries = part(table, "_entries", &Addresses_Type);
+        books.job_futures = part(table, "_job_futures", &PyDict_Type);
+        books.late_names = part(table, "late_names", &PyList_Type);
+        books.ends = part(table, "ends", &PyList_Type);
+        books.expected = part(table, "_expected", &PyDict_Type);
+        if (PyErr_Occurred()) {
             return -1;
         }
+        books.core = self->books.core; /* again: the table was asked meanwhile */
     }
-    Py_XSETREF(self->entries, (Addresses *)entries);
-    Py_XSETREF(self->job_futures, job_futures);
-    Py_XSETREF(self->late_names, late_names);
-    Py_XSETREF(self->ends, ends);
-    Py_XSETREF(self->expected, expected);
-    Py_XSETREF(self->table, Py_XNewRef(table));
+    PyObject *earlier = self->books.table;
+    Py_XINCREF(books.table);
+    self->books = books;
+    Py_XDECREF(earlier);
     return 0;
 }
 
@@ -112,13 +120,8 @@ static int
 traverse(LoopState *self, visitproc visit, void *arg)
 {
     Py_VISIT(self->recorder);
-    Py_VISIT(self->core);
-    Py_VISIT(self->table);
-    Py_VISIT(self->entries);
-    Py_VISIT(self->job_futures);
-    Py_VISIT(self->late_names);
-    Py_VISIT(self->ends);
-    Py_VISIT(self->expected);
+    Py_VISIT(self->books.core);
+    Py_VISIT(self->books.table);
     Py_VISIT(self->guard);
     Py_VISIT(self->loop_ref);
     Py_VISIT(self->note_stack);
@@ -130,14 +133,10 @@ traverse(LoopState *self, visitproc visit, void *arg)
 static int
 clear(LoopState *self)
 {
+    Books books = self->books;
+    self->books = (Books){0};
+    let_go(&books);
     Py_CLEAR(self->recorder);
-    Py_CLEAR(self->core);
-    Py_CLEAR(self->table);
-    Py_CLEAR(self->entries);
-    Py_CLEAR(self->job_futures);
-    Py_CLEAR(self->late_names);
-    Py_CLEAR(self->ends);
-    Py_CLEAR(self->expected);
     Py_CLEAR(self->guard);
     Py_CLEAR(self->loop_ref);
     Py_CLEAR(self->note_stack);

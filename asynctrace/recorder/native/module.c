@@ -4,6 +4,7 @@
 #include "events.h"
 
 PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
+PyObject *fail_at(PyObject *module, PyObject *number);             /* faults.c */
 PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c */
 
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
@@ -14,6 +15,7 @@ static PyMethodDef functions[] = {
     {"slice", FAST(slice_events), METH_FASTCALL, "slice(packed, begin, end): some of them, packed"},
     {"settle", FAST(settle_events), METH_FASTCALL, "settle(pending, taken, until_ns, start_ns): (ready, pending)"},
     {"set_class_of_code", set_class_of_code, METH_O, "set_class_of_code(function): see wakes.c"},
+    {"fail_at", fail_at, METH_O, "fail_at(number): for tests; see faults.c"},
     {"frame_key", frame_key, METH_O, "frame_key(frame): what stands for its coroutine in the tables; 0 for None"},
     {NULL, NULL, 0, NULL},
 };

@@ -43,6 +43,16 @@ enum { CAUSE_UNKNOWN = 0, CAUSE_TASK = 1, CAUSE_TIMER = 2, CAUSE_IO = 3, CAUSE_T
 /* clock.c: CLOCK_MONOTONIC in nanoseconds, as time.monotonic_ns(). */
 int64_t now_ns(void);
 
+/* faults.c: whether a place that can fail is to fail now, for a test; MemoryError is set then. */
+extern bool faults_are_on;
+bool fails_here(void);
+
+static inline bool
+fault(void)
+{
+    return faults_are_on && fails_here();
+}
+
 /* addresses.c: a map from addresses to numbers, or to pointers of whoever owns it. */
 typedef struct {
     uintptr_t key; /* 0: free, 1: was used */
@@ -166,6 +176,7 @@ extern PyTypeObject ThreadState_Type;
 ThreadState *current_state(Core *core); /* new reference */
 ThreadState *state_of(Core *core, PyThreadState *thread); /* the same, of the current thread */
 int replace_state(Core *core, PyObject *state);
+void forget_state(void); /* ask for each thread's state again */
 void forget_times(void); /* of the thread whose state was asked for last: something else happened on it */
 
 /* tasks.c: the identity of tasks. */
@@ -202,22 +213,28 @@ typedef struct {
 extern Asyncio asyncio;
 int learn_asyncio(void);
 
+/* What one recording of a loop works with. What a hook calls can stop the recording, on this thread or while another one
+ * has the GIL: so it takes a copy (hold) and keeps it to its end (let_go). */
+typedef struct {
+    Core *core;         /* owned; NULL: nothing is recorded */
+    PyObject *table;    /* owned: the TaskTable, or NULL */
+    Addresses *entries; /* borrowed from that table, as are the others; NULL with it */
+    PyObject *job_futures, *late_names, *ends, *expected; /* dicts and lists */
+} Books;
+
 typedef struct LoopState LoopState;
 
 bool is_step(PyObject *callback, PyObject **task); /* new reference to the task that this callback steps */
-TaskEntry *meet_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state); /* new reference */
+TaskEntry *meet_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *state); /* new reference */
 int read_name(Core *core, TaskEntry *entry, PyObject *task);
 int begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, size_t count); /* -1 and an error */
-int end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags);
+int end_of_step(const Books *books, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags);
 
 /* loops.c: the native half of a LoopProbe. */
 struct LoopState {
     PyObject_HEAD
-    PyObject *recorder; /* None: nothing is recorded */
-    Core *core;         /* of that recorder; NULL with it */
-    PyObject *table;    /* TaskTable or None */
-    Addresses *entries; /* of that table; NULL with it */
-    PyObject *job_futures, *late_names, *ends, *expected; /* dicts and lists of that table; NULL with it */
+    PyObject *recorder; /* or NULL: nothing is recorded */
+    Books books;        /* the core is that recorder's */
     PyObject *guard;
     PyObject *loop_ref;
     PyObject *note_stack; /* or None */
@@ -230,6 +247,28 @@ extern PyTypeObject LoopState_Type;
 
 PyObject *referent(PyObject *weak_reference); /* new reference, or NULL: it is gone; no error is set */
 PyObject *loop_of(LoopState *probe); /* new reference, or NULL: it is gone; no error is set */
+
+static inline Books
+hold(const LoopState *probe)
+{
+    Py_XINCREF((PyObject *)probe->books.core);
+    Py_XINCREF(probe->books.table);
+    return probe->books;
+}
+
+static inline void
+let_go(const Books *books)
+{
+    Py_XDECREF((PyObject *)books->core);
+    Py_XDECREF(books->table);
+}
+
+/* Whether the recording that these are of goes on. */
+static inline bool
+is_recording(const LoopState *probe, const Books *books)
+{
+    return probe->books.core == books->core && books->core != NULL;
+}
 
 /* failures.c */
 int failed(PyObject *guard);            /* the error that is set is told to the guard; -1: it is the program's, and set again */

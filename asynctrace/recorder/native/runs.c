@@ -20,6 +20,9 @@ static Run *
 new_run(PyTypeObject *type, LoopState *probe, PyObject *callback)
 {
     Run *self;
+    if (fault()) {
+        return NULL;
+    }
     if (free_count > 0) {
         self = free_runs[--free_count];
         PyObject_Init((PyObject *)self, type);
@@ -147,11 +150,11 @@ failed_at_begin(Run *self, PyObject *const *args, Py_ssize_t count)
 }
 
 static int
-note_long_callback(LoopState *probe, ThreadState *state, PyObject *callback, int64_t begin_ns, int64_t end_ns)
+note_long_callback(LoopState *probe, Core *core, ThreadState *state, PyObject *callback, int64_t begin_ns,
+                   int64_t end_ns)
 {
-    Core *core = probe->core;
-    if (core == NULL) {
-        return 0;
+    if (probe->books.core != core) {
+        return 0; /* the recording stopped inside it */
     }
     /* By its code where it is a Python function, else by its type: no user object is asked. */
     PyObject *function = Py_IS_TYPE(callback, &PyMethod_Type) ? PyMethod_GET_FUNCTION(callback) : callback;
@@ -167,13 +170,14 @@ run_callback(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
 {
     LoopState *probe = (LoopState *)Py_NewRef((PyObject *)self->probe);
     PyObject *callback = Py_NewRef(self->callback);
+    Core *core = (Core *)Py_XNewRef((PyObject *)probe->books.core);
     ThreadState *state = NULL;
     bool had_cause = false;
     Cause earlier = {0, 0, 0, 0};
     int64_t begin_ns = 0;
     PyObject *result = NULL;
-    if (probe->core != NULL) { /* else the recording has ended since */
-        state = current_state(probe->core);
+    if (core != NULL) { /* else the recording has ended since */
+        state = current_state(core);
         if (state == NULL) {
             if (failed_at_begin(self, args, PyVectorcall_NARGS(count)) < 0) {
                 goto end;
@@ -194,7 +198,7 @@ run_callback(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
         int64_t end_ns = now_ns();
         if (end_ns - begin_ns >= LONG_CALLBACK_NS) {
             Raised raised = put_aside();
-            if (note_long_callback(probe, state, callback, begin_ns, end_ns) < 0) {
+            if (note_long_callback(probe, core, state, callback, begin_ns, end_ns) < 0) {
                 result = end_of_failure(probe, result, raised);
             }
             else if (result == NULL) {
@@ -204,6 +208,7 @@ run_callback(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
         Py_DECREF(state);
     }
 end:
+    Py_XDECREF(core);
     Py_DECREF(callback);
     Py_DECREF(probe);
     return result;
@@ -229,7 +234,7 @@ begin_step(LoopState *probe, Core *core, ThreadState *state, TaskEntry *entry, P
         return -1;
     }
     int thrown = begins_with_a_cancel(entry, task, args, count);
-    if (thrown < 0 || probe->core != core) { /* what was called may have stopped the recording */
+    if (thrown < 0 || probe->books.core != core) { /* what was called may have stopped the recording */
         return thrown < 0 ? -1 : 1;
     }
     int64_t time_ns = now_ns();
@@ -246,16 +251,16 @@ begin_step(LoopState *probe, Core *core, ThreadState *state, TaskEntry *entry, P
 }
 
 static int
-end_step(LoopState *probe, ThreadState *state, TaskEntry *entry, PyObject *task)
+end_step(LoopState *probe, const Books *books, ThreadState *state, TaskEntry *entry, PyObject *task)
 {
-    Core *core = probe->core;
-    if (core == NULL || entry->table != probe->table) {
-        return 0; /* the recording stopped inside this step */
+    if (!is_recording(probe, books)) {
+        return 0; /* it stopped inside this step */
     }
+    Core *core = books->core;
     int64_t time_ns = state->suspended_ns; /* if the root was suspended: see coroutines.c */
     int64_t ended_ns = time_ns != 0 ? 0 : now_ns();
-    if (PyList_GET_SIZE(probe->late_names) > 0 || PyList_GET_SIZE(probe->ends) > 0) {
-        PyObject *settled = PyObject_CallMethod(probe->table, "settle", NULL);
+    if (PyList_GET_SIZE(books->late_names) > 0 || PyList_GET_SIZE(books->ends) > 0) {
+        PyObject *settled = PyObject_CallMethod(books->table, "settle", NULL);
         Py_XDECREF(settled);
         if (settled == NULL) {
             return -1;
@@ -263,7 +268,7 @@ end_step(LoopState *probe, ThreadState *state, TaskEntry *entry, PyObject *task)
     }
     int64_t awaited, site;
     int flags;
-    if (call_attend(core) < 0 || end_of_step(probe, entry, task, &awaited, &site, &flags) < 0) {
+    if (call_attend(core) < 0 || end_of_step(books, entry, task, &awaited, &site, &flags) < 0) {
         return -1;
     }
     if (time_ns == 0 || flags & OUTCOME_MASK || site != 0) {
@@ -274,8 +279,10 @@ end_step(LoopState *probe, ThreadState *state, TaskEntry *entry, PyObject *task)
         !(flags & YIELDED && entry->has_stack)) {
         /* At a bare yield a task waits for nothing: its first stack is noted for its label, then only those of waits. */
         entry->has_stack = true;
-        PyObject *noted = PyObject_CallFunction(probe->note_stack, "LLOO", (long long)time_ns, (long long)state->id,
+        PyObject *note_stack = Py_NewRef(probe->note_stack); /* another recording of this loop sets another */
+        PyObject *noted = PyObject_CallFunction(note_stack, "LLOO", (long long)time_ns, (long long)state->id,
                                                 (PyObject *)entry, task);
+        Py_DECREF(note_stack);
         Py_XDECREF(noted);
         if (noted == NULL) {
             return -1;
@@ -290,7 +297,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
     LoopState *probe = (LoopState *)Py_NewRef((PyObject *)self->probe);
     PyObject *callback = Py_NewRef(self->callback);
     TaskEntry *entry = (TaskEntry *)Py_NewRef((PyObject *)self->entry);
-    Core *core = (Core *)Py_XNewRef((PyObject *)probe->core);
+    Books books = hold(probe);
     PyObject *task = NULL, *result = NULL;
     ThreadState *state = NULL;
     Py_ssize_t given = PyVectorcall_NARGS(count);
@@ -299,8 +306,8 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
     int64_t earlier_task = 0, earlier_root_task = 0;
     void *earlier_root = NULL;
     /* Else it was queued in an earlier recording, or the recording has ended since. */
-    if (core != NULL && entry->table == probe->table && is_step(callback, &task)) {
-        state = current_state(core);
+    if (books.core != NULL && entry->table == books.table && is_step(callback, &task)) {
+        state = current_state(books.core);
         int begun = -1;
         if (state != NULL) {
             had_cause = state->has_cause;
@@ -308,7 +315,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
             earlier_task = state->task;
             earlier_root = state->root;
             earlier_root_task = state->root_task;
-            begun = begin_step(probe, core, state, entry, task, args, (size_t)given);
+            begun = begin_step(probe, books.core, state, entry, task, args, (size_t)given);
         }
         if (begun != 0) {
             Py_CLEAR(state);
@@ -325,7 +332,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
         state->root = earlier_root;
         state->root_task = earlier_root_task;
         Raised raised = put_aside();
-        int ended = end_step(probe, state, entry, task);
+        int ended = end_step(probe, &books, state, entry, task);
         state->begun_ns = state->suspended_ns = 0;
         if (ended < 0) {
             result = end_of_failure(probe, result, raised);
@@ -337,7 +344,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
 end:
     Py_XDECREF(state);
     Py_XDECREF(task);
-    Py_XDECREF(core);
+    let_go(&books);
     Py_DECREF(entry);
     Py_DECREF(callback);
     Py_DECREF(probe);

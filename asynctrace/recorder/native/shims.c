@@ -81,7 +81,7 @@ queue_after_failure(Shim *self, PyObject *const *args, Py_ssize_t count, PyObjec
 static int
 meet(LoopState *probe, PyObject *callback)
 {
-    if (probe->core != NULL || probe->meet == NULL || probe->meet == Py_None) {
+    if (probe->books.core != NULL || probe->meet == NULL || probe->meet == Py_None) {
         return 0;
     }
     PyObject *met = PyObject_CallMethod((PyObject *)probe, "_meet_for", "O", callback);
@@ -97,7 +97,7 @@ cause_of_wake(Shim *self, Core *core, ThreadState *state, Cause *cause)
         return 0;
     }
     if (self->is_threadsafe) {
-        PyObject *running = PyObject_CallNoArgs(get_running_loop), *owner = owner_of(self);
+        PyObject *running = fault() ? NULL : PyObject_CallNoArgs(get_running_loop), *owner = owner_of(self);
         bool is_here = running == owner;
         Py_XDECREF(running);
         Py_DECREF(owner);
@@ -123,9 +123,10 @@ typedef struct {
 } Wake;
 
 static int
-prepare(Shim *self, Core *core, PyObject *callback, PyObject *task, Wake *wake)
+prepare(Shim *self, const Books *books, PyObject *callback, PyObject *task, Wake *wake)
 {
     LoopState *probe = self->probe;
+    Core *core = books->core;
     ThreadState *state = current_state(core);
     if (state == NULL) {
         return -1;
@@ -140,8 +141,8 @@ prepare(Shim *self, Core *core, PyObject *callback, PyObject *task, Wake *wake)
     if (result == 0 && task == NULL) {
         wake->run = new_callback_run(probe, callback, &wake->cause);
     }
-    else if (result == 0 && probe->entries != NULL) {
-        TaskEntry *entry = wake->entry = meet_task(probe, task, wake->time_ns, state);
+    else if (result == 0) {
+        TaskEntry *entry = wake->entry = meet_task(books, task, wake->time_ns, state);
         if (entry != NULL && !self->is_threadsafe) {
             if (entry->yielded) {
                 entry->yielded = false;
@@ -153,9 +154,6 @@ prepare(Shim *self, Core *core, PyObject *callback, PyObject *task, Wake *wake)
             }
         }
         wake->run = entry != NULL ? new_step_run(probe, callback, entry) : NULL;
-    }
-    else if (result == 0) {
-        wake->run = Py_NewRef(callback); /* what was called stopped the recording */
     }
     Py_DECREF(state);
     return wake->run == NULL ? -1 : 0;
@@ -173,14 +171,15 @@ call_soon(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords)
     if (!self->is_threadsafe && meet(probe, callback) < 0) {
         return queue_after_failure(self, args, count, keywords);
     }
-    Core *core = (Core *)Py_XNewRef((PyObject *)probe->core);
-    if (core == NULL || (!is_step(callback, &task) && (!PyCallable_Check(callback) || is_run(callback)))) {
-        Py_XDECREF(core);
+    Books books = hold(probe);
+    if (books.core == NULL || books.table == NULL ||
+        (!is_step(callback, &task) && (!PyCallable_Check(callback) || is_run(callback)))) {
+        let_go(&books);
         return call_original(self, args, count, keywords, 0, NULL);
     }
     Wake wake = {NULL, NULL, 0, 0, {0, 0, 0, 0}};
     PyObject *handle;
-    if (prepare(self, core, callback, task, &wake) < 0) {
+    if (prepare(self, &books, callback, task, &wake) < 0) {
         Py_CLEAR(wake.entry);
         handle = queue_after_failure(self, args, count, keywords);
     }
@@ -188,7 +187,7 @@ call_soon(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords)
         handle = call_original(self, args, count, keywords, 0, wake.run);
     }
     if (handle != NULL && wake.entry != NULL &&
-        append(core, wake.time_ns, wake.thread, TASK_READY, wake.entry->id, wake.cause.id, wake.cause.site,
+        append(books.core, wake.time_ns, wake.thread, TASK_READY, wake.entry->id, wake.cause.id, wake.cause.site,
                (int)wake.cause.kind) < 0 &&
         failed_in(probe) < 0) {
         Py_CLEAR(handle);
@@ -196,7 +195,7 @@ call_soon(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords)
     Py_XDECREF(wake.run);
     Py_XDECREF(wake.entry);
     Py_XDECREF(task);
-    Py_DECREF(core);
+    let_go(&books);
     return handle;
 }
 
@@ -207,16 +206,16 @@ queue_with_cause(Shim *self, PyObject *const *args, size_t flagged, PyObject *ke
                  int (*tell_cause)(Shim *, PyObject *, Cause *))
 {
     Py_ssize_t count = PyVectorcall_NARGS(flagged);
-    if (self->probe->core == NULL || count < 2 || !PyCallable_Check(args[1]) || is_run(args[1])) {
+    if (self->probe->books.core == NULL || count < 2 || !PyCallable_Check(args[1]) || is_run(args[1])) {
         return call_original(self, args, count, keywords, 0, NULL);
     }
     Cause cause = {CAUSE_UNKNOWN, 0, 0, 0};
-    PyObject *run = tell_cause(self, args[0], &cause) == 0 ? new_callback_run(self->probe, args[1], &cause) : NULL;
-    if (run == NULL) {
-        return queue_after_failure(self, args, count, keywords);
+    PyObject *run = !fault() && tell_cause(self, args[0], &cause) == 0 ? new_callback_run(self->probe, args[1], &cause) : NULL;
+    if (run == NULL && failed_in(self->probe) < 0) {
+        return NULL; /* a signal's exception; nothing waits for this callback yet */
     }
     PyObject *handle = call_original(self, args, count, keywords, 1, run);
-    Py_DECREF(run);
+    Py_XDECREF(run);
     return handle;
 }
 
@@ -280,25 +279,27 @@ add_reader(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords
 
 /* The selector: the loop is idle in it, unless it only looks. */
 
+/* Note that the idle time begins, and where its end goes: to that core (new reference, NULL: it is not noted). */
 static int
-begin_idle(LoopState *probe, PyObject *timeout, int64_t *thread)
+begin_idle(LoopState *probe, PyObject *timeout, Core **core, int64_t *thread, int64_t *loop_id)
 {
-    *thread = 0;
-    if (probe->core == NULL && probe->meet != NULL && probe->meet != Py_None) {
+    *core = NULL;
+    *thread = *loop_id = 0;
+    if (probe->books.core == NULL && probe->meet != NULL && probe->meet != Py_None) {
         PyObject *met = PyObject_CallMethod((PyObject *)probe, "_met", NULL);
         Py_XDECREF(met);
         if (met == NULL) {
             return -1;
         }
     }
-    if (probe->core != NULL && probe->open_step != NULL && probe->open_step != Py_None) {
+    if (probe->books.core != NULL && probe->open_step != NULL && probe->open_step != Py_None) {
         PyObject *closed = PyObject_CallMethod((PyObject *)probe, "close_late_step", NULL);
         Py_XDECREF(closed);
         if (closed == NULL) {
             return -1;
         }
     }
-    if (probe->core == NULL) {
+    if (probe->books.core == NULL) {
         return 0;
     }
     if (timeout != Py_None) {
@@ -309,13 +310,15 @@ begin_idle(LoopState *probe, PyObject *timeout, int64_t *thread)
             return waits;
         }
     }
-    ThreadState *state = current_state(probe->core);
+    *core = (Core *)Py_XNewRef((PyObject *)probe->books.core); /* if comparing has not stopped the recording */
+    ThreadState *state = *core != NULL ? current_state(*core) : NULL;
     if (state == NULL) {
-        return -1;
+        return *core != NULL ? -1 : 0;
     }
     *thread = state->id;
+    *loop_id = probe->loop_id;
     Py_DECREF(state);
-    return append(probe->core, now_ns(), *thread, LOOP_IDLE_STARTED, probe->loop_id, 0, 0, 0);
+    return append(*core, now_ns(), *thread, LOOP_IDLE_STARTED, *loop_id, 0, 0, 0);
 }
 
 static PyObject *
@@ -324,17 +327,16 @@ select_(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords)
     LoopState *probe = self->probe;
     Py_ssize_t count = PyVectorcall_NARGS(flagged);
     PyObject *timeout = count + (keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0) > 0 ? args[0] : Py_None;
-    int64_t thread;
-    if (begin_idle(probe, timeout, &thread) < 0) {
-        thread = 0;
+    Core *core;
+    int64_t thread, loop_id;
+    if (begin_idle(probe, timeout, &core, &thread, &loop_id) < 0) {
+        Py_CLEAR(core);
         if (failed_in(probe) < 0) {
             return NULL;
         }
     }
-    Core *core = (Core *)Py_XNewRef((PyObject *)probe->core);
-    int64_t loop_id = probe->loop_id;
     PyObject *found = call_original(self, args, count, keywords, 0, NULL);
-    if (core != NULL && thread != 0) {
+    if (core != NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         if (append(core, now_ns(), thread, LOOP_IDLE_FINISHED, loop_id, 0, 0, 0) < 0 && failed_in(probe) < 0) {

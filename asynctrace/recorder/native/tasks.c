@@ -154,7 +154,7 @@ is_step(PyObject *callback, PyObject **task)
 static TaskEntry *
 new_entry(PyObject *task, PyObject *table, int64_t id) /* new reference */
 {
-    TaskEntry *self = (TaskEntry *)TaskEntry_Type.tp_alloc(&TaskEntry_Type, 0); /* all else is 0 */
+    TaskEntry *self = fault() ? NULL : (TaskEntry *)TaskEntry_Type.tp_alloc(&TaskEntry_Type, 0); /* all else is 0 */
     if (self != NULL) {
         bool is_py_task = PyType_IsSubtype(Py_TYPE(task), asyncio.py_task);
         self->table = Py_NewRef(table);
@@ -170,6 +170,9 @@ new_entry(PyObject *task, PyObject *table, int64_t id) /* new reference */
 int
 read_name(Core *core, TaskEntry *entry, PyObject *task)
 {
+    if (fault()) {
+        return -1;
+    }
     PyObject *name = entry->is_c_task ? PyObject_CallOneArg(asyncio.get_name, task) : NULL;
     if (name == NULL || !PyUnicode_CheckExact(name)) {
         Py_XDECREF(name);
@@ -204,10 +207,10 @@ code_of(PyObject *coroutine) /* new reference */
 
 /* Make a task known that is as usual; NULL without an error: it is not. */
 static TaskEntry *
-meet_usual_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state)
+meet_usual_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *state)
 {
-    Core *core = probe->core;
-    if (Py_TYPE(task) != asyncio.c_task || !is_c_task_type(Py_TYPE(task)) || PyDict_GET_SIZE(probe->expected) > 0) {
+    Core *core = books->core;
+    if (Py_TYPE(task) != asyncio.c_task || !is_c_task_type(Py_TYPE(task)) || PyDict_GET_SIZE(books->expected) > 0) {
         return NULL;
     }
     PyObject *root = PyObject_CallOneArg(asyncio.get_coro, task);
@@ -217,14 +220,14 @@ meet_usual_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *
     }
     PyObject *code = code_of(root);
     int64_t site = code != NULL ? site_of_code(core, code) : -1;
-    TaskEntry *entry = site < 0 ? NULL : new_entry(task, probe->table, new_id(core));
+    TaskEntry *entry = site < 0 ? NULL : new_entry(task, books->table, new_id(core));
     Py_XDECREF(code);
     if (entry != NULL) {
         entry->root = root;
         entry->stepped_ns = time_ns;
         int64_t creator = state->has_cause && state->cause.kind == CAUSE_TASK ? state->cause.id : 0;
         entry->ref = PyWeakref_NewRef(task, (PyObject *)entry);
-        if (entry->ref == NULL || map_set(&probe->entries->map, task, (int64_t)(intptr_t)entry) < 0) {
+        if (entry->ref == NULL || map_set(&books->entries->map, task, (int64_t)(intptr_t)entry) < 0) {
             Py_CLEAR(entry);
         }
         else {
@@ -239,15 +242,15 @@ meet_usual_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *
 }
 
 TaskEntry *
-meet_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state)
+meet_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *state)
 {
-    TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&probe->entries->map, task, 0);
+    TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&books->entries->map, task, 0);
     if (entry != NULL) {
         return (TaskEntry *)Py_NewRef((PyObject *)entry);
     }
-    entry = meet_usual_task(probe, task, time_ns, state);
+    entry = meet_usual_task(books, task, time_ns, state);
     if (entry == NULL && !PyErr_Occurred()) {
-        PyObject *met = PyObject_CallMethod(probe->table, "meet", "OLO", task, (long long)time_ns, state);
+        PyObject *met = PyObject_CallMethod(books->table, "meet", "OLO", task, (long long)time_ns, state);
         if (met != NULL && !Py_IS_TYPE(met, &TaskEntry_Type)) {
             PyErr_SetString(PyExc_TypeError, "a task's entry of another core");
             Py_CLEAR(met);
@@ -262,6 +265,9 @@ meet_task(LoopState *probe, PyObject *task, int64_t time_ns, ThreadState *state)
 static PyObject *
 attribute(PyObject *task, const PyGetSetDef *known, const char *name) /* new reference */
 {
+    if (fault()) {
+        return NULL;
+    }
     return known != NULL ? known->get(task, known->closure) : PyObject_GetAttrString(task, name);
 }
 
@@ -277,7 +283,7 @@ is_true(PyObject *value) /* steals the reference */
 static int
 is_in_state(PyObject *future, PyObject *state)
 {
-    PyObject *now = asyncio.state->get(future, asyncio.state->closure);
+    PyObject *now = fault() ? NULL : asyncio.state->get(future, asyncio.state->closure);
     int result = now == NULL ? -1 : now == state || PyUnicode_Compare(now, state) == 0;
     Py_XDECREF(now);
     return result;
@@ -303,11 +309,11 @@ begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, si
 }
 
 static void
-forget(LoopState *probe, TaskEntry *entry)
+forget(const Books *books, TaskEntry *entry)
 {
     int64_t value;
-    if (map_get(&probe->entries->map, entry->address, 0) == (int64_t)(intptr_t)entry &&
-        map_pop(&probe->entries->map, entry->address, &value)) {
+    if (map_get(&books->entries->map, entry->address, 0) == (int64_t)(intptr_t)entry &&
+        map_pop(&books->entries->map, entry->address, &value)) {
         Py_DECREF(entry); /* the map's; whoever calls this has one of its own */
     }
     Py_CLEAR(entry->ref); /* it is nothing to us any more when the task is freed */
@@ -315,12 +321,12 @@ forget(LoopState *probe, TaskEntry *entry)
 
 /* Drop a task that is done; tell how it ended. */
 static int
-finish(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *site, int *flags)
+finish(const Books *books, TaskEntry *entry, PyObject *task, int64_t *site, int *flags)
 {
-    if (read_name(probe->core, entry, task) < 0) {
+    if (read_name(books->core, entry, task) < 0) {
         return -1;
     }
-    forget(probe, entry);
+    forget(books, entry);
     int cancelled = is_in_state(task, asyncio.cancelled);
     if (cancelled != 0) {
         *flags = CANCELLED;
@@ -333,7 +339,7 @@ finish(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *site, int *f
     }
     *flags = exception == Py_None ? RETURNED : RAISED;
     if (exception != Py_None) {
-        *site = site_of_text(probe->core, PyType_GetQualName(Py_TYPE(exception)));
+        *site = site_of_text(books->core, PyType_GetQualName(Py_TYPE(exception)));
     }
     Py_DECREF(exception);
     return *site < 0 ? -1 : 0;
@@ -341,21 +347,21 @@ finish(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *site, int *f
 
 /* Tell what a task waits for: the id of a task or job, or the name of the type. */
 static int
-name_awaited(LoopState *probe, PyObject *future, int64_t *awaited, int64_t *site)
+name_awaited(const Books *books, PyObject *future, int64_t *awaited, int64_t *site)
 {
-    TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&probe->entries->map, future, 0);
+    TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&books->entries->map, future, 0);
     if (entry != NULL) {
         *awaited = entry->id;
         return 0;
     }
     PyTypeObject *type = Py_TYPE(future);
-    if (PyDict_GET_SIZE(probe->job_futures) == 0) {
+    if (PyDict_GET_SIZE(books->job_futures) == 0) {
         if (type != asyncio.c_future && type != asyncio.py_future) {
-            *site = site_of_text(probe->core, PyType_GetName(type));
+            *site = site_of_text(books->core, PyType_GetName(type));
         }
         return *site < 0 ? -1 : 0;
     }
-    PyObject *told = PyObject_CallMethod(probe->table, "awaited", "O", future);
+    PyObject *told = PyObject_CallMethod(books->table, "awaited", "O", future);
     long long id, type_site;
     if (told == NULL || !PyArg_ParseTuple(told, "LL", &id, &type_site)) {
         Py_XDECREF(told);
@@ -368,12 +374,12 @@ name_awaited(LoopState *probe, PyObject *future, int64_t *awaited, int64_t *site
 }
 
 int
-end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags)
+end_of_step(const Books *books, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags)
 {
     *awaited = *site = 0;
     *flags = SUSPENDED;
     if (!entry->is_c_task) {
-        PyObject *told = PyObject_CallMethod(probe->table, "step_end", "OO", entry, task);
+        PyObject *told = PyObject_CallMethod(books->table, "step_end", "OO", entry, task);
         long long other, type_site;
         int result = told != NULL && PyArg_ParseTuple(told, "LLi", &other, &type_site, flags) ? 0 : -1;
         Py_XDECREF(told);
@@ -389,7 +395,7 @@ end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited
     }
     int result;
     if (waiter != Py_None) {
-        result = name_awaited(probe, waiter, awaited, site);
+        result = name_awaited(books, waiter, awaited, site);
     }
     else {
         result = is_in_state(task, asyncio.pending);
@@ -398,7 +404,7 @@ end_of_step(LoopState *probe, TaskEntry *entry, PyObject *task, int64_t *awaited
             result = 0;
         }
         else if (result == 0) {
-            result = finish(probe, entry, task, site, flags);
+            result = finish(books, entry, task, site, flags);
         }
     }
     Py_DECREF(waiter);

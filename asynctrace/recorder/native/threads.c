@@ -30,6 +30,9 @@ state_of(Core *core, PyThreadState *now)
     if (last.thread == thread && last.recorder == core->serial && core->local != NULL) {
         return (ThreadState *)Py_NewRef((PyObject *)last.state);
     }
+    if (fault()) {
+        return NULL;
+    }
     if (core->local == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "this recorder is gone");
         return NULL;
@@ -42,9 +45,9 @@ state_of(Core *core, PyThreadState *now)
         PyErr_SetString(PyExc_TypeError, "a thread's state of another core");
         Py_CLEAR(state);
     }
-    if (state != NULL) {
+    if (state != NULL) { /* of which `forget_times` has to know in any case */
         last.state = (ThreadState *)state;
-        last.recorder = core->serial;
+        last.recorder = faults_are_on ? 0 : core->serial;
         last.thread = thread;
     }
     return (ThreadState *)state;
@@ -58,10 +61,20 @@ forget_times(void)
     }
 }
 
+void
+forget_state(void)
+{
+    last.recorder = 0; /* of none */
+}
+
 int
 replace_state(Core *core, PyObject *state)
 {
-    last.recorder = 0; /* of none */
+    if (core->local == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this recorder is gone");
+        return -1;
+    }
+    forget_state();
     return PyObject_SetAttrString(core->local, "state", state);
 }
 

@@ -21,7 +21,7 @@ class_of_code(PyObject *code)
     if (known != 0) {
         return known & 3;
     }
-    PyObject *told = class_of != NULL ? PyObject_CallOneArg(class_of, code) : PyLong_FromLong(0);
+    PyObject *told = fault() ? NULL : class_of != NULL ? PyObject_CallOneArg(class_of, code) : PyLong_FromLong(0);
     known = told != NULL ? PyLong_AsLongLong(told) : -1;
     Py_XDECREF(told);
     if (known < 0 || map_set(&classes, code, known | 4) < 0) {
