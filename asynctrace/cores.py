@@ -8,16 +8,26 @@ error, a default that is missing is told once.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import sys
 from types import ModuleType
 from typing import Literal
 
 from asynctrace.errors import UsageError
 
+logger = logging.getLogger("asynctrace")
+
 Core = Literal["native", "python"]
 
 VARIABLE = "ASYNCTRACE_CORE"
 RECORDER = "asynctrace.recorder._native"
+HOW_TO_GET = (
+    "to have it, install a C compiler and Python's headers, then asynctrace again, with"
+    " pip install --force-reinstall --no-deps --no-cache-dir"
+)
+
+_has_told = False
 
 
 def core() -> Core:
@@ -44,11 +54,24 @@ def native_module(name: str) -> ModuleType | None:
         return importlib.import_module(name)
     except ImportError as error:
         if forced:
-            raise UsageError(f"{VARIABLE}=native, but the native core cannot be used: {error}{HOW_TO_GET}") from error
+            raise UsageError(f"{VARIABLE}=native, but the native core cannot be used: {error}; {HOW_TO_GET}") from error
         return None
 
 
-HOW_TO_GET = (
-    ". To have it, install a C compiler and Python's headers, then install asynctrace again with"
-    " `pip install --force-reinstall --no-deps --no-cache-dir asynctrace`"
-)
+def tell_if_missing() -> None:
+    """Log a warning, once, where the native core is missed: at the first recording.
+
+    PyPy and free-threaded builds are not to have it, and `ASYNCTRACE_CORE=python` does not want it.
+    """
+    global _has_told
+    if _has_told or os.environ.get(VARIABLE) or sys.implementation.name != "cpython":
+        return
+    _has_told = True
+    try:
+        importlib.import_module(RECORDER)
+    except ImportError as error:
+        logger.warning(
+            "the native core cannot be used (%s): recording costs three to five times as much without it; %s",
+            error,
+            HOW_TO_GET,
+        )

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asynctrace import clock
+from asynctrace.cores import tell_if_missing
 from asynctrace.events import Part
 from asynctrace.probes.failure import Guard, is_ours
 from asynctrace.probes.finding import find_loops
@@ -54,6 +55,7 @@ class Stream:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        tell_if_missing()
         self.recorder = make_recorder(options.limit_bytes)
         self.guard = Guard(self.stop)
         self.table = TaskTable(self.recorder, self.guard)

@@ -39,7 +39,7 @@ def nothing_goes_on() -> Iterator[None]:
 
 
 class Run:
-    """One run of a program under a recording in which the n-th place fails, 0: none; while it runs, or while it ends."""
+    """One run of a program under a recording in which the n-th place fails (0: none), while it runs or as it ends."""
 
     def __init__(self, number: int, at_end: bool = False) -> None:
         self.number = number
@@ -173,5 +173,3 @@ def test_a_place_is_counted_only_while_faults_are_on() -> None:
     core.append(event)
     assert _native.fail_at(None) == 0
     assert len(core) == 3
-
-
