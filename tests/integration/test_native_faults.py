@@ -173,5 +173,3 @@ def test_a_place_is_counted_only_while_faults_are_on() -> None:
     core.append(event)
     assert _native.fail_at(None) == 0
     assert len(core) == 3
-
-
