@@ -172,14 +172,14 @@ def test_jobs_of_a_loop_are_recorded_once_and_by_the_user_s_name(probe, recorder
 
 
 def test_a_job_that_a_step_s_end_names_is_not_forgotten_before_it():
-    class AtOnce(Executor):
+    class InThisThread(Executor):
         def submit(self, fn, /, *args, **kwargs):
             future = Future()
-            future.set_result(fn(*args, **kwargs))
+            asyncio.get_running_loop().call_soon(future.set_result, fn(*args, **kwargs))
             return future
 
     async def main():
-        future = asyncio.get_running_loop().run_in_executor(AtOnce(), double, 4)  # its function is done, and gone
+        future = asyncio.get_running_loop().run_in_executor(InThisThread(), double, 4)  # its function is done, and gone
         return await future
 
     with asynctrace.record() as recording:
