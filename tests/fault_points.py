@@ -195,6 +195,7 @@ OUTERMOST = {
     "wrapping._TracedGeneratorStep.__*": "stands in for a generator's step",
     "wrapping._TracedGeneratorStep._run": "the stand-in's own call: its guards are inside",
     "wrapping._flags_of_throw": "two type checks",
+    "wrapping._is_exception": "two type checks",
     "wrapping._generator_gone": "callback of the interpreter",
     "tasks._collected": "callback of the interpreter",
     # One attribute read or one call of what they stand for: it is theirs to fail.
@@ -217,8 +218,12 @@ OUTERMOST = {
     # They are guards, or what the end of a recording rests on.
     "calls._close": "guard",
     "wrapping._finish": "guard",
+    "wrapping._note_error": "guard",
     "wrapping._Watch.gone": "guard",
     "stream.check_failure*": "guard",
+    "stream.CurrentFailures.*": "guard",
+    "stream._current_guard": "guard",
+    "failure.Failures.*": "guard",
     "*.cpu_ns": "reads a clock when a recording starts and ends",
     "stream.Stream.start": "guards the installation",
     "stream.Stream.stop": "guards each removal",

@@ -129,9 +129,12 @@ class TracedCoroutine:
 
     __slots__ = ("__weakref__", "_coroutine", "_watch")
 
+    _coroutine: Any
+    _watch: _Watch
+
     def __init__(self, coroutine: Any, watch: _Watch) -> None:
-        self._coroutine = coroutine
-        self._watch = watch
+        object.__setattr__(self, "_coroutine", coroutine)
+        object.__setattr__(self, "_watch", watch)
 
     def send(self, value: Any) -> Any:
         try:
@@ -142,8 +145,9 @@ class TracedCoroutine:
 
     def throw(self, *error: Any) -> Any:
         try:
-            if not error or not _is_exception(error[0]):
-                return self._coroutine.throw(*error)  # it refuses, and does not go on
+            if not error or (not self._watch.id and not _is_exception(error[0])):
+                # Nothing it refuses, and what is no exception, too, unless that is thrown into what it awaits.
+                return self._coroutine.throw(*error)
             return self._step(self._coroutine.throw, error, _flags_of_throw(error[0]))
         except BaseException as raised:
             drop_our_frame(raised, 2)
@@ -216,6 +220,13 @@ class TracedCoroutine:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            setattr(self._coroutine, name, value)  # `__name__` and `__qualname__` can be set
+        except BaseException as error:
+            drop_our_frame(error)
+            raise
 
     @property  # type: ignore[misc]  # object's can be set, this one cannot
     def __class__(self) -> Any:
@@ -383,18 +394,19 @@ def _stand_in(coroutine: Any, recorder: Recorder, failures: Failures) -> TracedC
     return TracedCoroutine(coroutine, _Watch(recorder, coroutine.cr_code, 0, failures.check))
 
 
-# By the recorder's type, for this is asked at each call.
-_makers: dict[type, Maker] = {Recorder: _stand_in}
+_native_maker: Maker | None = None  # once it is there, for to import it at each call would take longer than the rest
 
 
 def _maker_for(recorder: Recorder) -> Maker:
     """Return what makes the stand-ins whose events a recorder takes."""
-    maker = _makers.get(type(recorder))
-    if maker is None:
+    global _native_maker
+    if type(recorder) is Recorder:  # as `native_core` tells, which imports
+        return _stand_in
+    if _native_maker is None:
         from asynctrace.probes import native_wrapping
 
-        maker = _makers[type(recorder)] = native_wrapping.stand_in
-    return maker
+        _native_maker = native_wrapping.stand_in
+    return _native_maker
 
 
 def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None], failures: Failures) -> Any:
@@ -438,7 +450,7 @@ def stack_notes(recorder: Recorder) -> Callable[[int, int, TaskEntry, Any], None
         from asynctrace.probes import native_wrapping
 
         return native_wrapping.stack_notes(recorder)
-    return functools.partial(note_stack, recorder)
+    return lambda time_ns, thread, entry, task: note_stack(recorder, time_ns, thread, entry, task)
 
 
 def note_stack(recorder: Recorder, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None:

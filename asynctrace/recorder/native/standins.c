@@ -257,8 +257,9 @@ throw(PyObject *object, PyObject *const *args, Py_ssize_t count)
     for (Py_ssize_t index = 0; index < count; index++) {
         all[index + 1] = args[index];
     }
-    /* What is no exception it refuses, and does not go on. */
-    if (self->is_running || count == 0 || !(PyExceptionInstance_Check(args[0]) || PyExceptionClass_Check(args[0]))) {
+    /* Nothing it refuses, and what is no exception, too, unless that is thrown into what it awaits. */
+    if (self->is_running || count == 0 ||
+        (self->id == 0 && !PyExceptionInstance_Check(args[0]) && !PyExceptionClass_Check(args[0]))) {
         return PyObject_VectorcallMethod(throw_name, all, (size_t)count + 1, NULL);
     }
     return drive(self, throw_name, all, (size_t)count + 1, flags_of_throw(args[0]));
