@@ -10,13 +10,14 @@ from types import FunctionType
 from typing import Any, TypeVar, overload
 
 from asynctrace.recorder.reference import traced_codes
-from asynctrace.stream import check_failure, current_recorder
+from asynctrace.stream import CurrentFailures, check_failure, current_recorder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _Attribute = str | int | float | bool
 
 _REFUSAL = "traced() takes an async def, an async generator or a def, not {}"
+_failures = CurrentFailures()
 _wrappers: weakref.WeakSet[Any] = weakref.WeakSet()  # those that traced() made, before 3.12
 # Not sys.version_info itself: mypy would take what follows for unreachable.
 _HAS_MONITORING = hasattr(sys, "monitoring")
@@ -81,9 +82,11 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
     from asynctrace.probes.calls import trace_function
     from asynctrace.probes.wrapping import wrap_coroutine_function
 
-    is_coroutine = inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
-    wrap = wrap_coroutine_function if is_coroutine else trace_function
-    wrapper = wrap(function, current_recorder, check_failure)
+    wrapper: Any
+    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
+        wrapper = wrap_coroutine_function(function, current_recorder, _failures)
+    else:
+        wrapper = trace_function(function, current_recorder, check_failure)
     _wrappers.add(wrapper)
     return wrapper
 

@@ -29,7 +29,7 @@ from asynctrace.probes.scope import make_scope
 from asynctrace.probes.sleeping import SleepProbe
 from asynctrace.probes.tasks import TaskTable
 from asynctrace.probes.threads import ThreadProbe
-from asynctrace.probes.wrapping import note_stack
+from asynctrace.probes.wrapping import stack_notes
 from asynctrace.recorder import DEFAULT_LIMIT_BYTES, Keeper, Recorder, make_recorder, native_core
 
 logger = logging.getLogger("asynctrace")
@@ -199,8 +199,7 @@ class Stream:
         if probe.recorder is self.recorder:
             return
         if self._monitoring is None:
-            recorder = self.recorder
-            probe.note_stack = lambda time_ns, thread, entry, task: note_stack(recorder, time_ns, thread, entry, task)
+            probe.note_stack = stack_notes(self.recorder)
         else:
             probe.note_stack = None
         probe.wrap_job = self._jobs.wrap_job
@@ -288,6 +287,19 @@ def current_recorder() -> Recorder | None:
 
 def check_failure(error: BaseException) -> None:
     """Stop the recording for a failure of a hook of ours; raise again what is the program's."""
+    _current_guard().check(error)
+
+
+class CurrentFailures:
+    """What a failure is told to by what outlives recordings: the guard of the one that runs then."""
+
+    check = staticmethod(check_failure)
+
+    def check_own(self, error: BaseException) -> None:
+        """Stop the recording for an error that is ours for sure."""
+        _current_guard().check_own(error)
+
+
+def _current_guard() -> Guard:
     stream = current
-    guard = stream.guard if stream is not None else Guard(_nothing)
-    guard.check(error)
+    return stream.guard if stream is not None else Guard(_nothing)

@@ -7,7 +7,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 logger = logging.getLogger("asynctrace")
 
@@ -41,6 +41,16 @@ def _is_trusted(file: str) -> bool:
     if file.startswith((_PACKAGE, "<frozen ")):
         return True
     return file.startswith(_STDLIB) and _SITE_PACKAGES not in file
+
+
+class Failures(Protocol):
+    """What a failure of ours is told to: a `Guard`, or that of whatever recording runs."""
+
+    def check(self, error: BaseException) -> None:
+        """Raise what is not ours again; else stop the recording and say why."""
+
+    def check_own(self, error: BaseException) -> None:
+        """Stop the recording for an error that is ours for sure."""
 
 
 class Guard:

@@ -31,9 +31,10 @@ from asynctrace.events import (
     THROWN,
     YIELDED,
 )
+from asynctrace.probes.failure import Failures
 from asynctrace.probes.tasks import TaskEntry
 from asynctrace.probes.tracebacks import drop_our_frame
-from asynctrace.recorder import Recorder
+from asynctrace.recorder import Recorder, native_core
 
 _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
@@ -112,14 +113,28 @@ def _finish(watch: _Watch, error: BaseException | None) -> None:
         watch.check(failure)
 
 
+def _note_error(watch: _Watch, frame: Any, error: BaseException) -> None:
+    """Note that a coroutine left with an error; it goes on where it refused what it was thrown, or to be closed."""
+    if frame is None:
+        _finish(watch, None if isinstance(error, StopIteration) else error)
+        return
+    try:
+        watch.suspend(frame)
+    except BaseException as failure:
+        watch.check(failure)
+
+
 class TracedCoroutine:
     """Stands in for one coroutine of a decorated function."""
 
     __slots__ = ("__weakref__", "_coroutine", "_watch")
 
+    _coroutine: Any
+    _watch: _Watch
+
     def __init__(self, coroutine: Any, watch: _Watch) -> None:
-        self._coroutine = coroutine
-        self._watch = watch
+        object.__setattr__(self, "_coroutine", coroutine)
+        object.__setattr__(self, "_watch", watch)
 
     def send(self, value: Any) -> Any:
         try:
@@ -130,28 +145,32 @@ class TracedCoroutine:
 
     def throw(self, *error: Any) -> Any:
         try:
+            if not error or (not self._watch.id and not _is_exception(error[0])):
+                # Nothing it refuses, and what is no exception, too, unless that is thrown into what it awaits.
+                return self._coroutine.throw(*error)
             return self._step(self._coroutine.throw, error, _flags_of_throw(error[0]))
         except BaseException as raised:
             drop_our_frame(raised, 2)
             raise
 
-    def close(self) -> None:
-        watch = self._watch
+    def close(self) -> Any:
+        coroutine, watch = self._coroutine, self._watch
         is_noted = False
-        if watch.id and not self._coroutine.cr_running:
+        if watch.id and not coroutine.cr_running:
             try:
                 is_noted = watch.enter(THROWN)
             except BaseException as error:
                 watch.check(error)
         try:
-            self._coroutine.close()
+            value = coroutine.close()
         except BaseException as error:
             if is_noted:
-                _finish(watch, error)
+                _note_error(watch, coroutine.cr_frame, error)
             drop_our_frame(error, 1)
             raise
         if is_noted:
             _finish(watch, GeneratorExit())
+        return value
 
     def __del__(self) -> None:
         self._watch.gone()  # dropped at an await: what it stands for is closed next
@@ -169,11 +188,8 @@ class TracedCoroutine:
             return step(*args)
         try:
             value = step(*args)
-        except StopIteration:
-            _finish(watch, None)
-            raise
         except BaseException as error:
-            _finish(watch, error)
+            _note_error(watch, coroutine.cr_frame, error)
             raise
         try:
             watch.suspend(frame)
@@ -182,6 +198,14 @@ class TracedCoroutine:
         return value
 
     def __await__(self) -> TracedCoroutine:
+        coroutine = self._coroutine
+        if coroutine.cr_await is not None and not coroutine.cr_running:
+            # The interpreter refuses this to a coroutine, whose type it knows, before it sends anything.
+            try:
+                raise RuntimeError("coroutine is being awaited already")
+            except RuntimeError as error:
+                drop_our_frame(error, 1)
+                raise
         return self
 
     def __iter__(self) -> TracedCoroutine:
@@ -196,6 +220,13 @@ class TracedCoroutine:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._coroutine, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        try:
+            setattr(self._coroutine, name, value)  # `__name__` and `__qualname__` can be set
+        except BaseException as error:
+            drop_our_frame(error)
+            raise
 
     @property  # type: ignore[misc]  # object's can be set, this one cannot
     def __class__(self) -> Any:
@@ -343,31 +374,62 @@ class _TracedGeneratorStep:
 
 Coroutine.register(_TracedGeneratorStep)
 
+# What `note_stack` sees through: of this module, and of the native core once it is there.
+SEEN_THROUGH = (TracedCoroutine, _TracedGeneratorStep)
+stand_in_types: set[type] = {TracedCoroutine}
+
+
+def _is_exception(thrown: Any) -> bool:
+    return issubclass(thrown if issubclass(type(thrown), type) else type(thrown), BaseException)
+
 
 def _flags_of_throw(thrown: Any) -> int:
     return THROWN if isinstance(thrown, asyncio.CancelledError) or thrown is asyncio.CancelledError else 0
 
 
-def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None], check: Check) -> Any:
-    """Return a function that gives stand-ins while a recording runs, and plain coroutines else.
+Maker = Callable[[Any, Recorder, Failures], Any]
 
-    `check` is what a failure of ours is told to, such as `Guard.check` of the recording.
-    """
+
+def _stand_in(coroutine: Any, recorder: Recorder, failures: Failures) -> TracedCoroutine:
+    return TracedCoroutine(coroutine, _Watch(recorder, coroutine.cr_code, 0, failures.check))
+
+
+_native_maker: Maker | None = None  # once it is there, for to import it at each call would take longer than the rest
+
+
+def _maker_for(recorder: Recorder) -> Maker:
+    """Return what makes the stand-ins whose events a recorder takes."""
+    global _native_maker
+    if type(recorder) is Recorder:  # as `native_core` tells, which imports
+        return _stand_in
+    if _native_maker is None:
+        from asynctrace.probes import native_wrapping
+
+        _native_maker = native_wrapping.stand_in
+    return _native_maker
+
+
+def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder | None], failures: Failures) -> Any:
+    """Return a function that gives stand-ins while a recording runs, and plain coroutines else."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **keywords: Any) -> Any:
-        made = function(*args, **keywords)
+        try:
+            made = function(*args, **keywords)
+        except BaseException as error:  # it takes no such arguments
+            drop_our_frame(error)
+            raise
         try:
             recorder = get_recorder()
             if recorder is None:
                 return made
             kind = type(made)
             if kind is CoroutineType:
-                return TracedCoroutine(made, _Watch(recorder, made.cr_code, 0, check))
+                return _maker_for(recorder)(made, recorder, failures)
             if kind is AsyncGeneratorType:
-                return TracedAsyncGenerator(made, _watch_generator(made, recorder, check))
+                return TracedAsyncGenerator(made, _watch_generator(made, recorder, failures.check))
         except BaseException as error:
-            check(error)
+            failures.check(error)
         return made
 
     # inspect asks the code's flags whether this is an `async def`; the body runs as before, for a flag makes no
@@ -382,13 +444,22 @@ def wrap_coroutine_function(function: Any, get_recorder: Callable[[], Recorder |
     return made
 
 
+def stack_notes(recorder: Recorder) -> Callable[[int, int, TaskEntry, Any], None]:
+    """Return `note_stack` for a recorder, of its core."""
+    if native_core(recorder) is not None:
+        from asynctrace.probes import native_wrapping
+
+        return native_wrapping.stack_notes(recorder)
+    return lambda time_ns, thread, entry, task: note_stack(recorder, time_ns, thread, entry, task)
+
+
 def note_stack(recorder: Recorder, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None:
     """Append the await stack of a task whose step ends with a suspension."""
     places = []
     link = task.get_coro()
     while link is not None:
         kind = type(link)
-        if kind is TracedCoroutine:
+        if kind in stand_in_types:
             link = link._coroutine
             continue
         if kind is CoroutineType:

@@ -3,12 +3,15 @@
 import asyncio
 from array import array
 from collections.abc import Callable, Iterable
-from types import CodeType, FrameType
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, final
 
 from asynctrace.events import Event
+from asynctrace.probes.failure import Failures
+from asynctrace.probes.tasks import TaskEntry
 from asynctrace.recorder.reference import Cause
 from asynctrace.recorder.reference import ThreadState as _ThreadState
+from asynctrace.recorder.tables import Places
 
 FRAMES_ARE_KNOWN: bool  # else coroutines are noted by the callbacks' references
 
@@ -59,6 +62,7 @@ class Core:
     nbytes: int  # that they take
 
     attend: Callable[[], None]
+    is_open: bool
     is_unattended: bool
     state: _ThreadState  # of the current thread
 
@@ -138,6 +142,32 @@ class CoroutineCallbacks:
         references: tuple[Callable[..., Any], ...],
         send: int,
     ) -> None: ...
+
+class StackNotes:
+    """Appends the await stack of a task: `wrapping.note_stack`, which is called for what is unusual."""
+
+    def __init__(
+        self,
+        core: Core,
+        stack: Callable[[Places], int],
+        reference: Callable[[int, int, TaskEntry, Any], None],
+        seen_through: tuple[type, ...],
+    ) -> None: ...
+    def __call__(self, time_ns: int, thread: int, entry: TaskEntry, task: Any) -> None: ...
+
+@final
+class TracedCoroutine:
+    """Stands in for one coroutine of a decorated function."""
+
+    _coroutine: CoroutineType[Any, Any, Any]
+
+    def __init__(self, coroutine: CoroutineType[Any, Any, Any], core: Core, guard: Failures) -> None: ...
+    def send(self, value: Any) -> Any: ...
+    def throw(self, *error: Any) -> Any: ...
+    def close(self) -> None: ...
+    def __await__(self) -> TracedCoroutine: ...
+    def __iter__(self) -> TracedCoroutine: ...
+    def __next__(self) -> Any: ...
 
 @final
 class Scanner:

@@ -107,5 +107,10 @@ class NativeRecorder(Recorder):
         """Return the state of a thread that is none of the program's, and has the id 0."""
         return _native.ThreadState()
 
+    def end(self) -> None:
+        """Tell what was made to record, also in C, that the recording has ended."""
+        self.native_core.is_open = False
+        super().end()
+
     def _forget_places(self) -> None:
         self.native_core.forget_sites()

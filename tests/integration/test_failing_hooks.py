@@ -84,7 +84,7 @@ if sys.version_info >= (3, 12):
         "meeting.LoopWatch.*": "stands in for the monitoring of 3.12",
         "profiling.*": "stands in for the monitoring of 3.12",
         "wrapping.*": "stands in for the monitoring of 3.12",
-        "stream.Stream.meet_loop.<locals>.<lambda note_stack*": "stands in for the monitoring of 3.12",
+        "native_wrapping.*": "stands in for the monitoring of 3.12",
         "stream.current_recorder": "asked by what stands in for the monitoring of 3.12",
         "loop.LoopProbe.close_late_step": "where a recording begins in a step, monitoring sees its end",
         "loop.LoopProbe.sees_idle": "asked where no monitoring sees a step's end",

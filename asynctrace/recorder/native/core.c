@@ -96,6 +96,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
         self->names = Py_NewRef(task_names);
         self->first_id = self->last_id = first_id;
         self->serial = ++last_serial;
+        self->is_open = true;
     }
     return (PyObject *)self;
 }
@@ -128,6 +129,7 @@ static PyObject *
 forget_sites(Core *self, PyObject *Py_UNUSED(ignored))
 {
     map_clear(&self->sites);
+    self->forgotten++;
     return Py_NewRef(Py_None);
 }
 
@@ -199,6 +201,7 @@ static PyMethodDef methods[] = {
 
 static PyMemberDef members[] = {
     {"attend", T_OBJECT, offsetof(Core, attend), 0, "called by a hook when `is_unattended`"},
+    {"is_open", T_BOOL, offsetof(Core, is_open), 0, "until the recording stops"},
     {NULL, 0, 0, 0, NULL},
 };
 

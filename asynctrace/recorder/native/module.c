@@ -2,6 +2,7 @@
 
 #include "describing.h"
 #include "events.h"
+#include "standins.h"
 
 PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
 PyObject *fail_at(PyObject *module, PyObject *number);             /* faults.c */
@@ -30,13 +31,14 @@ execute(PyObject *module)
     PyTypeObject *types[] = {
         &Addresses_Type, &Core_Type,        &ThreadState_Type, &TaskEntry_Type, &LoopState_Type,
         &Run_Type,       &CallbackRun_Type, &StepRun_Type,     &Shim_Type,      &CoroutineCallbacks_Type,
+        &StackNotes_Type, &TracedCoroutine_Type,
     };
     for (size_t index = 0; index < sizeof(types) / sizeof(types[0]); index++) {
         if (PyModule_AddType(module, types[index]) < 0) {
             return -1;
         }
     }
-    if (learn_asyncio() < 0 || learn_frames() < 0 || add_scanner(module) < 0) {
+    if (learn_asyncio() < 0 || learn_frames() < 0 || learn_suspended() < 0 || add_scanner(module) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "FRAMES_ARE_KNOWN", frames_are_known ? Py_True : Py_False);

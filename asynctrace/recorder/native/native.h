@@ -28,6 +28,7 @@ enum {
     TASK_READY = 2,
     STEP_STARTED = 3,
     STEP_FINISHED = 4,
+    AWAIT_STACK = 5,
     COROUTINE_STARTED = 7,
     COROUTINE_SUSPENDED = 8,
     COROUTINE_RESUMED = 9,
@@ -138,6 +139,8 @@ typedef struct {
     int64_t last_id;
     uint64_t serial; /* no two recorders of a process have the same */
     Map sites;       /* code -> site, a cache of `codes` */
+    uint64_t forgotten; /* how often what was looked up was to be forgotten */
+    bool is_open;       /* until the recording stops */
     bool is_unattended;
 } Core;
 extern PyTypeObject Core_Type;
@@ -212,6 +215,8 @@ typedef struct {
 } Asyncio;
 extern Asyncio asyncio;
 int learn_asyncio(void);
+PyGetSetDef *getter_of(PyTypeObject *type, const char *name); /* NULL: it has none such, no error is set */
+PyObject *code_of(PyObject *coroutine);                       /* new reference; of a generator, too */
 
 /* What one recording of a loop works with. What a hook calls can stop the recording, on this thread or while another one
  * has the GIL: so it takes a copy (hold) and keeps it to its end (let_go). */

@@ -4,6 +4,8 @@
  */
 
 #include "events.h"
+#include "raised.h"
+#include "standins.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -69,36 +71,6 @@ is_run(PyObject *object)
 
 /* Running. What a hook has to say never touches the result of the callback, nor the exception that it raised. */
 
-typedef struct {
-#if PY_VERSION_HEX >= 0x030C0000
-    PyObject *error;
-#else
-    PyObject *type, *value, *traceback;
-#endif
-} Raised;
-
-static inline Raised
-put_aside(void)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    return (Raised){PyErr_GetRaisedException()};
-#else
-    Raised raised;
-    PyErr_Fetch(&raised.type, &raised.value, &raised.traceback);
-    return raised;
-#endif
-}
-
-static inline void
-take_back(Raised raised)
-{
-#if PY_VERSION_HEX >= 0x030C0000
-    PyErr_SetRaisedException(raised.error);
-#else
-    PyErr_Restore(raised.type, raised.value, raised.traceback);
-#endif
-}
-
 /* After a hook failed at the end of a run: what a signal's handler raised in it is the program's, and comes after the
  * callback's own exception or result. */
 static PyObject *
@@ -111,13 +83,7 @@ end_of_failure(LoopState *probe, PyObject *result, Raised raised)
         return result;
     }
     Py_XDECREF(result);
-#if PY_VERSION_HEX >= 0x030C0000
-    Py_XDECREF(raised.error);
-#else
-    Py_XDECREF(raised.type);
-    Py_XDECREF(raised.value);
-    Py_XDECREF(raised.traceback);
-#endif
+    drop_raised(raised);
     return NULL;
 }
 
@@ -279,12 +245,7 @@ end_step(LoopState *probe, const Books *books, ThreadState *state, TaskEntry *en
         !(flags & YIELDED && entry->has_stack)) {
         /* At a bare yield a task waits for nothing: its first stack is noted for its label, then only those of waits. */
         entry->has_stack = true;
-        PyObject *note_stack = Py_NewRef(probe->note_stack); /* another recording of this loop sets another */
-        PyObject *noted = PyObject_CallFunction(note_stack, "LLOO", (long long)time_ns, (long long)state->id,
-                                                (PyObject *)entry, task);
-        Py_DECREF(note_stack);
-        Py_XDECREF(noted);
-        if (noted == NULL) {
+        if (note_stack(probe, time_ns, state->id, entry, task) < 0) {
             return -1;
         }
     }

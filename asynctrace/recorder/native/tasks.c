@@ -1,6 +1,7 @@
 /* The identity of tasks, as asynctrace.probes.tasks defines it: that code does what is not usual. */
 
 #include "events.h"
+#include "standins.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -18,7 +19,7 @@ attribute_of(PyTypeObject *type, const char *name) /* new reference; NULL: it ha
     return found;
 }
 
-static PyGetSetDef *
+PyGetSetDef *
 getter_of(PyTypeObject *type, const char *name)
 {
     PyObject *descriptor = attribute_of(type, name);
@@ -195,8 +196,8 @@ read_name(Core *core, TaskEntry *entry, PyObject *task)
     return result;
 }
 
-static PyObject *
-code_of(PyObject *coroutine) /* new reference */
+PyObject *
+code_of(PyObject *coroutine)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     return (PyObject *)PyGen_GetCode((PyGenObject *)coroutine);
@@ -214,6 +215,9 @@ meet_usual_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState
         return NULL;
     }
     PyObject *root = PyObject_CallOneArg(asyncio.get_coro, task);
+    if (root != NULL && Py_IS_TYPE(root, &TracedCoroutine_Type)) {
+        Py_SETREF(root, Py_NewRef(((TracedCoroutine *)root)->coroutine));
+    }
     if (root == NULL || !PyCoro_CheckExact(root)) {
         Py_XDECREF(root);
         return NULL;
