@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Callable
 
 from asynctrace.recorder import _native
-from asynctrace.recorder.chunks import Store
 from asynctrace.recorder.reference import Recorder, ThreadState
+from asynctrace.recorder.stores import Store
 
 
 class PackedStore:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asynctrace import clock
 from asynctrace.events import Event, Events, Part, ThreadInfo
-from asynctrace.recorder.chunks import FlatStore, History, Store, events_of, in_order
+from asynctrace.recorder.chunks import History, events_of, in_order
 from asynctrace.recorder.describing import Describer, Entries
+from asynctrace.recorder.stores import FlatStore, Store
 from asynctrace.recorder.tables import Tables, traced_codes
 
 if TYPE_CHECKING:

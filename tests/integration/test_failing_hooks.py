@@ -57,6 +57,7 @@ NOT_REACHED = {
     "loop.LoopProbe.timer_after": "runs on uvloop, see the test of it",
     "calls.on_outermost_end": "runs in child processes, see the test of those",
     "base.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
+    "stores.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "chunks.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "describing.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "fold.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
@@ -126,7 +127,7 @@ NOT_REACHED |= {
 }
 
 # These can fail after the end, where there is nothing to stop and no hook to blame.
-BEHIND = ("base.", "chunks.", "describing.", "fold.", "keeper.", "living.", "reference.Recorder.")
+BEHIND = ("base.", "chunks.", "stores.", "describing.", "fold.", "keeper.", "living.", "reference.Recorder.")
 _LISTED = "finding._listed"  # tries again where a set that changes cannot be listed, which is a RuntimeError
 SILENT = ("stream.Stream.close", "processes.ProcessProbe.close", _LISTED, *BEHIND)
 

@@ -8,7 +8,8 @@ import pytest
 
 from asynctrace import cores
 from asynctrace.events import COROUTINE_FINISHED, COROUTINE_STARTED, LOST, MARK, RETURNED, Event
-from asynctrace.recorder.chunks import FIELDS, FlatStore, History, Store, events_of
+from asynctrace.recorder.chunks import FIELDS, History, events_of
+from asynctrace.recorder.stores import FlatStore, Store
 
 LIMIT = 1 << 20
 
