@@ -197,6 +197,7 @@ OUTERMOST = {
     "wrapping._flags_of_throw": "two type checks",
     "wrapping._generator_gone": "callback of the interpreter",
     "tasks._collected": "callback of the interpreter",
+    "tasks.TaskTable.collected": "callback of the interpreter: its guard is inside",
     # One attribute read or one call of what they stand for: it is theirs to fail.
     "runs.Run.__[!i]*": "stands in for a callback",
     "runs.callback_of": "reads an attribute for the stand-in",
