@@ -108,24 +108,6 @@ if on_uvloop not in IN_PROCESS:
         "meeting.watch_by_monitoring.<locals>.<lambda probe.hook_return(module*": "works for uvloop",
     }
 
-# What the native core does itself: its faults are those of C, see test_native_faults.py.
-IN_C = (
-    "causes.*",
-    "loop.LoopProbe._cause_from_thread",
-    "loop.LoopProbe._make_*",
-    "loop.LoopProbe._meet_for",
-    "loop.LoopProbe.callback_run",
-    "loop.LoopProbe.step_run",
-    "runs.*",
-    "tasks.TaskTable.collected",
-    "tasks.TaskTable.finish",
-    "tasks.TaskTable.step_end",
-)
-NOT_REACHED |= {
-    "native_recorder.*": "works behind the hooks, or for the other core",
-    "native_loop.*": "works for the other core",
-}
-
 # These can fail after the end, where there is nothing to stop and no hook to blame.
 BEHIND = ("base.", "chunks.", "stores.", "describing.", "fold.", "keeper.", "living.", "reference.Recorder.")
 _LISTED = "finding._listed"  # tries again where a set that changes cannot be listed, which is a RuntimeError
@@ -173,6 +155,8 @@ class Run:
     def go(self, program: Program) -> Run:
         hooked_programs.loops.clear()
         causes._io_codes.clear()  # what earlier runs have found out already
+        if cores.core() == "native":
+            cores.native_module(cores.RECORDER).set_class_of_code(causes.class_of)  # type: ignore[union-attr]
         loop._step_types.clear()
         for cached in (places._is_outside_libraries, places._library_folders):
             cached.cache_clear()
@@ -268,7 +252,7 @@ class Bench:
 
 
 @contextlib.contextmanager
-def _bench(every_statement: bool, programs: Sequence[Program] = IN_PROCESS) -> Iterator[Bench]:
+def _points(every_statement: bool) -> Iterator[FaultPoints]:
     points = FaultPoints()
     original = stream.Stream.__init__
 
@@ -284,9 +268,7 @@ def _bench(every_statement: bool, programs: Sequence[Program] = IN_PROCESS) -> I
     with pytest.MonkeyPatch.context() as patch, fault_points.installed(points, every_statement):
         patch.setattr(stream.Stream, "__init__", made)
         patch.setattr("asynctrace.probes.functions.MOST_CALLS", 4)
-        bench = Bench(points)
-        bench.learn(programs)
-        yield bench
+        yield points
     gc.unfreeze()
 
 
@@ -299,27 +281,41 @@ def _nothing_goes_on() -> Iterator[None]:
         stream.current = None
 
 
+def _bench(points: FaultPoints) -> Bench:
+    bench = Bench(points)
+    bench.learn(IN_PROCESS)
+    return bench
+
+
 @pytest.fixture(scope="module")
-def bench(recording_core: str) -> Iterator[Bench]:
-    with _bench(every_statement=False) as made:
-        yield made
+def benches() -> Iterator[tuple[FaultPoints, dict[str, Bench]]]:
+    with _points(every_statement=False) as points:
+        yield points, {}
+
+
+@pytest.fixture
+def bench(benches: tuple[FaultPoints, dict[str, Bench]], recording_core: str) -> Bench:
+    points, known = benches
+    if recording_core not in known:
+        known[recording_core] = _bench(points)
+    return known[recording_core]
 
 
 FUNCTIONS = [name for name in fault_points.functions() if not fault_points.is_outermost(name)]
 
 
+# The native core does some of these itself (see test_native_faults.py), the reference has no use for what makes it one.
+DONE_IN_C = {"causes.*", "coroutines.*", "loop.*", "monitoring.*", "runs.*", "tasks.*", "wrapping.*"}
+OF_THE_NATIVE_CORE = {"native_loop.*", "native_recorder.*", "native_wrapping.*"}
+
+
 def _may_stay_out(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in NOT_REACHED)
-
-
-def _is_in_c(name: str) -> bool:
-    return cores.core() == "native" and any(fnmatch.fnmatchcase(name, pattern) for pattern in IN_C)
+    patterns = {*NOT_REACHED, *OF_THE_NATIVE_CORE, *(DONE_IN_C if cores.core() == "native" else ())}
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_that_raises_stops_the_recording_and_nothing_else(name: str, bench: Bench) -> None:
-    if _is_in_c(name):
-        pytest.skip("the native core does it in C")
     program = bench.program_of(name)
     if program is None:
         assert _may_stay_out(name), f"no program reaches {name}"
@@ -334,7 +330,8 @@ def test_a_function_that_raises_stops_the_recording_and_nothing_else(name: str, 
 
 @pytest.mark.slow
 def test_a_statement_that_raises_stops_the_recording_and_nothing_else() -> None:
-    with _bench(every_statement=True) as bench:
+    with _points(every_statement=True) as points:
+        bench = _bench(points)
         told = []
         for program in bench.programs:
             earlier = bench.programs[: bench.programs.index(program)]
@@ -355,9 +352,12 @@ def test_a_statement_that_raises_stops_the_recording_and_nothing_else() -> None:
 # Faults of what the hooks call of the interpreter: the clock, the recorder's list.
 
 CLOCKED = ("coroutines", "loop", "monitoring", "runs", "wrapping")  # these read the clock under a name of their own
-UNUSED = {"wrapping"} if HAS_MONITORING else {"coroutines", "monitoring"}
-CLOCKED_IN_C = {"loop", "runs"}  # on the native core
+_UNUSED = {"wrapping"} if HAS_MONITORING else {"coroutines", "monitoring"}
 SAMPLED = (1, 2, 5, 13, 34)
+
+
+def _is_unused(module: str) -> bool:
+    return module in _UNUSED or (cores.core() == "native" and module in ("loop", "monitoring", "runs"))
 
 
 def _patch_clock(patch: pytest.MonkeyPatch, module: str, points: FaultPoints) -> None:
@@ -398,7 +398,7 @@ def test_a_clock_that_fails_stops_the_recording_and_nothing_else(module: str, be
     with pytest.MonkeyPatch.context() as patch:
         _patch_clock(patch, module, bench.points)
         fired = _sweep(bench, SAMPLED)
-    assert fired or module in UNUSED or (cores.core() == "native" and module in CLOCKED_IN_C)
+    assert fired or _is_unused(module)
 
 
 def test_a_full_memory_stops_the_recording_and_nothing_else(bench: Bench) -> None:
@@ -484,7 +484,6 @@ def _interrupted_in_call_soon(points: FaultPoints) -> list[Any]:
     return _interrupted(points, prepare)
 
 
-@pytest.mark.core("python")  # faults of Python functions that are C functions in the other
 @pytest.mark.filterwarnings("ignore:coroutine")
 @pytest.mark.parametrize(
     ("module", "error"),
@@ -515,7 +514,7 @@ def test_an_exception_of_the_program_in_a_hook_reaches_the_program(module: str, 
             points.arm_count(count, error)
             points.is_suspended = True
             assert told == _interrupted_in_call_soon(points)
-    assert count > 1 or module in {*UNUSED, "coroutines"}
+    assert count > 1 or module == "coroutines" or _is_unused(module)
     bench.assert_recording_works()
 
 
@@ -613,7 +612,6 @@ def test_a_recording_stopped_by_another_thread_in_the_middle_of_a_step_is_whole(
     check(recording.trace)
 
 
-@pytest.mark.core("python")  # faults of Python functions that are C functions in the other
 def test_hooks_that_fail_on_several_threads_at_once_warn_once(bench: Bench) -> None:
     def work() -> list[int]:
         return asyncio.run(_three())
@@ -637,7 +635,7 @@ def test_a_logging_handler_that_fails_is_not_the_hooked_code_s_to_bear(bench: Be
     logger.addHandler(handler)
     try:
         with Recording() as recording:
-            bench.points.arm("tasks.TaskTable.meet", is_persistent=True)
+            bench.points.arm("tables.Tables.site", is_persistent=True)
             assert asyncio.run(_three()) == [0, 1, 2]
     finally:
         logger.removeHandler(handler)
@@ -645,13 +643,12 @@ def test_a_logging_handler_that_fails_is_not_the_hooked_code_s_to_bear(bench: Be
     recording.trace
 
 
-@pytest.mark.core("python")  # faults of Python functions that are C functions in the other
 def test_a_logger_that_is_off_says_nothing_and_the_recording_stops_all_the_same(bench: Bench) -> None:
     records: list[logging.LogRecord] = []
     logging.disable(logging.CRITICAL)
     try:
         with _keeping(records), Recording():
-            bench.points.arm("tasks.TaskTable.meet", is_persistent=True)
+            bench.points.arm("tables.Tables.site", is_persistent=True)
             assert asyncio.run(_three()) == [0, 1, 2]
             assert stream.current is not None and not stream.current.is_running
     finally:
@@ -660,7 +657,6 @@ def test_a_logger_that_is_off_says_nothing_and_the_recording_stops_all_the_same(
     assert not records
 
 
-@pytest.mark.core("python")  # faults of Python functions that are C functions in the other
 def test_nothing_is_kept_after_a_failure_but_by_the_recording(bench: Bench) -> None:
     recording = Recording()
     with _keeping([]), recording:
@@ -668,7 +664,7 @@ def test_nothing_is_kept_after_a_failure_but_by_the_recording(bench: Bench) -> N
 
         async def main() -> None:
             kept.append(weakref.ref(asyncio.current_task()))
-            bench.points.arm("tasks.TaskTable.awaited", is_persistent=True)
+            bench.points.arm("tables.Tables.site", is_persistent=True)
             await _three()
 
         asyncio.run(main())
@@ -769,10 +765,10 @@ def test_a_function_that_raises_in_a_child_leaves_the_child_its_work(name: str, 
     bench.assert_recording_works()
 
 
-@pytest.mark.core("python")  # faults of Python functions that are C functions in the other
 def test_uvloop_runs_on_when_a_hook_fails(bench: Bench) -> None:
     pytest.importorskip("uvloop")
-    for name in ("loop.stepped_task", "tasks.TaskTable.meet", "tasks.TaskTable.step_end", "jobs._open_job"):
+    in_python = "loop.stepped_task", "tasks.TaskTable.meet", "tasks.TaskTable.step_end"
+    for name in ("tables.Tables.site", "jobs._open_job", *(in_python if cores.core() == "python" else ())):
         bench.points.arm(name, is_persistent=name not in bench.needed)
         bench.run(on_uvloop)
         assert bench.points.fired

@@ -39,7 +39,7 @@ def nothing_goes_on() -> Iterator[None]:
 
 
 class Run:
-    """One run of a program under a recording in which the n-th place fails (0: none), while it runs or as it ends."""
+    """One run of a program under a recording in which the n-th place fails (0: none), while it runs or at its end."""
 
     def __init__(self, number: int, at_end: bool = False) -> None:
         self.number = number

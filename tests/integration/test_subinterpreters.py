@@ -29,7 +29,7 @@ from asynctrace import stream
 with asynctrace.record():
     asyncio.run(main())
     told += [asynctrace.core(), type(stream.current.recorder).__name__, len(stream.current.recorder.events) > 10]
-# Not the trace: CPython 3.13.0's datetime, which a trace has, breaks when another interpreter ends.
+# Not the trace: CPython 3.13.0 aborts when an interpreter ends in which one was built, by Python code alone.
 print(json.dumps(told), flush=True)
 '''.format(path=sys.path)
 number = interpreters.create()
