@@ -142,6 +142,10 @@ prepare(Shim *self, Core *core, PyObject *callback, PyObject *task, Wake *wake)
     }
     else if (result == 0 && probe->entries != NULL) {
         TaskEntry *entry = wake->entry = meet_task(probe, task, wake->time_ns, state);
+        if (entry != NULL && entry->is_c_task && entry->id == state->root_task && entry->id == state->task) {
+            /* A task queues its own next step at the end of this one: no code of the program runs between the two. */
+            state->suspended_ns = wake->time_ns;
+        }
         if (entry != NULL && !self->is_threadsafe) {
             if (entry->yielded) {
                 entry->yielded = false;
