@@ -357,7 +357,7 @@ SAMPLED = (1, 2, 5, 13, 34)
 
 
 def _is_unused(module: str) -> bool:
-    return module in _UNUSED or (cores.core() == "native" and module in ("loop", "monitoring", "runs"))
+    return module in _UNUSED or (cores.core() == "native" and module in ("loop", "monitoring", "runs", "wrapping"))
 
 
 def _patch_clock(patch: pytest.MonkeyPatch, module: str, points: FaultPoints) -> None:
