@@ -141,17 +141,12 @@ prepare(Shim *self, const Books *books, PyObject *callback, PyObject *task, Wake
     if (result == 0 && task == NULL) {
         wake->run = new_callback_run(probe, callback, &wake->cause);
     }
-<<<<<<< HEAD
     else if (result == 0) {
         TaskEntry *entry = wake->entry = meet_task(books, task, wake->time_ns, state);
-=======
-    else if (result == 0 && probe->entries != NULL) {
-        TaskEntry *entry = wake->entry = meet_task(probe, task, wake->time_ns, state);
         if (entry != NULL && entry->is_c_task && entry->id == state->root_task && entry->id == state->task) {
             /* A task queues its own next step at the end of this one: no code of the program runs between the two. */
             state->suspended_ns = wake->time_ns;
         }
->>>>>>> standins
         if (entry != NULL && !self->is_threadsafe) {
             if (entry->yielded) {
                 entry->yielded = false;
