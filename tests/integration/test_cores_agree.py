@@ -164,7 +164,7 @@ def test_both_cores_record_the_same_events_from_inside_a_loop(inner: Body, eager
 
 
 @pytest.mark.slow
-@tried(1500)
+@tried(400)
 @given(programs, st.booleans(), st.booleans(), st.booleans(), st.booleans())
 def test_both_cores_record_the_same_events_of_many_programs(
     root: Body, eager: bool, decorate: bool, debug: bool, inside: bool

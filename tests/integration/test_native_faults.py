@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import gc
+import importlib
+import itertools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import conftest
 import hooked_programs
@@ -173,3 +176,80 @@ def test_a_place_is_counted_only_while_faults_are_on() -> None:
     core.append(event)
     assert _native.fail_at(None) == 0
     assert len(core) == 3
+
+
+# Not a fault: the recording is stopped in the middle of a hook, as a signal's handler or another thread can.
+
+ASKED_BY_HOOKS = (
+    "recorder.tables.Tables.site",
+    "recorder.tables.Tables.text",
+    "recorder.reference.Recorder.meet_thread",
+    "probes.tasks.TaskTable.meet",
+    "probes.tasks.TaskTable.awaited",
+    "probes.tasks.TaskTable.step_end",
+    "probes.tasks.TaskTable.settle",
+    "probes.tasks.TaskTable.read_name",
+    "probes.loop.LoopProbe.timer_after",
+    "probes.loop.LoopProbe.close_late_step",
+    "probes.coroutines.CoroutineTable.begin",
+    "probes.coroutines.CoroutineTable.awaiter_of",
+    "probes.coroutines.CoroutineTable.end_bare_step",
+)
+
+
+class _Name(str):
+    """A task's name that has code of its own."""
+
+    def __str__(self) -> str:
+        for stop in list(self.stops):
+            stop()
+        return self
+
+    stops: ClassVar[list[Callable[[], None]]] = []
+
+
+def _with_a_name_of_its_own(recorded: hooked_programs.Recorded) -> Any:
+    async def child() -> int:
+        await asyncio.sleep(0)
+        _Name.stops.append(lambda: stream.current and stream.current.stop())  # type: ignore[arg-type, return-value]
+        return 1
+
+    async def main() -> int:
+        return await asyncio.create_task(child(), name=_Name("child"))
+
+    with recorded():
+        told = asyncio.run(main())
+    _Name.stops.clear()
+    return told
+
+
+@pytest.mark.parametrize("number", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 4, 9))])
+@pytest.mark.parametrize("name", ASKED_BY_HOOKS, ids=lambda name: name.partition(".")[2])
+def test_a_recording_that_is_stopped_inside_what_a_hook_calls_leaves_the_program_alone(name: str, number: int) -> None:
+    module, kind, function = name.rsplit(".", 2)
+    owner = getattr(importlib.import_module(f"asynctrace.{module}"), kind)
+    original = getattr(owner, function)
+    calls = itertools.count(1)
+
+    def stopping(*args: Any, **keywords: Any) -> Any:
+        result = original(*args, **keywords)
+        if next(calls) == number and stream.current is not None:
+            stream.current.stop()
+        return result
+
+    for program in IN_PROCESS:
+        if not program.__name__.startswith(("on_", "from_")):
+            continue
+        plain = _observed(functools.partial(program, hooked_programs.nothing))
+        warnings: list[logging.LogRecord] = []
+        with pytest.MonkeyPatch.context() as patch, _keeping(warnings):
+            patch.setattr(owner, function, stopping)
+            calls = itertools.count(1)
+            result = _observed(functools.partial(program, lambda **options: Recording(Options(**options))))
+        assert result == plain, _difference(plain, result)
+        assert not warnings
+
+
+def test_a_recording_that_is_stopped_by_the_name_of_a_task_leaves_the_program_alone() -> None:
+    with _keeping([]):
+        assert _with_a_name_of_its_own(lambda **options: Recording(Options(**options))) == 1
