@@ -70,8 +70,7 @@ def tell_if_missing() -> None:
     try:
         importlib.import_module(RECORDER)
     except ImportError as error:
+        how = f"; {HOW_TO_GET}" if isinstance(error, ModuleNotFoundError) else ""
         logger.warning(
-            "the native core cannot be used (%s): recording costs three to five times as much without it; %s",
-            error,
-            HOW_TO_GET,
+            "the native core cannot be used (%s): recording costs three to five times as much without it%s", error, how
         )

@@ -142,19 +142,19 @@ def _program_agrees(root: Body, **options: Any) -> None:
     _agree(run)
 
 
-@tried(60)
+@tried(20)
 @given(programs, st.booleans(), st.booleans())
 def test_both_cores_record_the_same_events(root: Body, eager: bool, decorate: bool) -> None:
     _program_agrees(root, eager=eager, decorate=decorate)
 
 
-@tried(30)
+@tried(10)
 @given(programs, st.booleans())
 def test_both_cores_record_the_same_events_in_debug_mode(root: Body, eager: bool) -> None:
     _program_agrees(root, eager=eager, debug=True)
 
 
-@tried(40)
+@tried(10)
 @given(programs, st.booleans())
 def test_both_cores_record_the_same_events_from_inside_a_loop(inner: Body, eager: bool) -> None:
     waiting = Body([("sleep", 1), ("yield",), ("event_wait",)])

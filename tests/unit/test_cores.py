@@ -27,7 +27,7 @@ def without_native(monkeypatch: pytest.MonkeyPatch, no_choice: None) -> None:
 
     def import_module(name: str, package: str | None = None) -> Any:
         if name.endswith("._native"):
-            raise ImportError(f"No module named {name!r}")
+            raise ModuleNotFoundError(f"No module named {name!r}")
         return original(name, package)
 
     monkeypatch.setattr(importlib, "import_module", import_module)
@@ -67,7 +67,7 @@ def test_a_default_that_is_missing_is_told_once_and_the_reference_records(
             pass
     assert asynctrace.core() == "python"
     assert type(recording._stream.recorder).__name__ == "Recorder"  # type: ignore[union-attr]
-    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+    assert [record.getMessage().partition("; to have it")[0] for record in caplog.records] == [
         "the native core cannot be used (No module named 'asynctrace.recorder._native'): "
         "recording costs three to five times as much without it"
     ]
