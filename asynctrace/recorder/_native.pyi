@@ -64,6 +64,7 @@ class Core:
     attend: Callable[[], None]
     is_open: bool
     is_unattended: bool
+    many: int  # events, from which on hooks call `attend`, too
     state: _ThreadState  # of the current thread
 
     def __init__(

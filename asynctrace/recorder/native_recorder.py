@@ -81,6 +81,7 @@ class NativeRecorder(Recorder):
         self.native_core = core = _native.Core(
             self.local, first_id, tables.codes, tables.site, tables.text, tables.names
         )
+        core.many = self._limit_bytes // PackedStore.event_bytes // 4
         self.local = core  # which gives the state of the current thread
         self.append, self.new_id = core.append, core.new_id
         return PackedStore(core)

@@ -90,6 +90,7 @@ class Recorder:
 
     def __init__(self, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self.pid = os.getpid()
+        self._limit_bytes = limit_bytes
         self.start_ns = clock.now_ns()
         self.wall_ns = clock.wall_ns()
         self._cpu_start_ns = time.process_time_ns()

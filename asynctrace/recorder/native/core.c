@@ -11,7 +11,7 @@ enum { ASK_AGAIN_AFTER = 256 /* events: whoever is asked may have nothing to do 
 int
 call_attend(Core *core)
 {
-    if (!core->is_unattended || core->count - core->asked < ASK_AGAIN_AFTER) {
+    if ((!core->is_unattended && core->count < core->many) || core->count - core->asked < ASK_AGAIN_AFTER) {
         return 0;
     }
     core->asked = core->count;
@@ -95,6 +95,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
         self->text = Py_NewRef(text);
         self->names = Py_NewRef(task_names);
         self->first_id = self->last_id = first_id;
+        self->many = PY_SSIZE_T_MAX;
         self->serial = ++last_serial;
         self->is_open = true;
     }
@@ -200,6 +201,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyMemberDef members[] = {
+    {"many", T_PYSSIZET, offsetof(Core, many), 0, "how many events are so many that hooks call `attend`"},
     {"attend", T_OBJECT, offsetof(Core, attend), 0, "called by a hook when `is_unattended`"},
     {"is_open", T_BOOL, offsetof(Core, is_open), 0, "until the recording stops"},
     {NULL, 0, 0, 0, NULL},

@@ -135,6 +135,7 @@ typedef struct {
     Block *first, *last;
     size_t count; /* events in the blocks */
     size_t asked; /* that count when `attend` was called last */
+    size_t many;  /* that count from which hooks call it: the keeper does not come after the program */
     int64_t first_id; /* ids are above this: of the process */
     int64_t last_id;
     uint64_t serial; /* no two recorders of a process have the same */
