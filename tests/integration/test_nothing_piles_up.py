@@ -75,7 +75,7 @@ def _resident_bytes() -> int:
 
 def _assert_flat(action: Callable[[], None], count: int) -> None:
     """Assert that doing it again and again makes no more objects, and takes no more memory."""
-    for _ in range(max(20, count // 20)):  # what is made once is there then
+    for _ in range(max(20, count // 10)):  # what is made once is there then
         action()
     ours, objects, memory = _ours(), len(gc.get_objects()), _resident_bytes()
     for _ in range(count):
