@@ -193,7 +193,7 @@ async def running_tasks() -> list[Any]:
     async for _ in generates_and_looks(told):
         pass
     asyncio.get_running_loop().call_soon(lambda: told.append(stacks(list(asyncio.all_tasks()))))
-    await asyncio.sleep(0.001)
+    await asyncio.sleep(0.1)
     if sys.version_info >= (3, 12):
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         await asyncio.create_task(looks_at_itself(told))
