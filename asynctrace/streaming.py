@@ -55,14 +55,9 @@ class FileSink:
         self.is_open = False
         self._file.abandon()
 
-    def take(self, at_once: int) -> Iterator[None]:
-        """Write what is there, so many events for each step."""
-        while self._write_next(at_once):
-            yield
-
     def finish(self, end_ns: int, cpu_ns: int, children: Iterable[Part]) -> None:
         """Write the rest and the end of the file."""
-        for _ in self.take(_AT_ONCE):
+        while self.take(_AT_ONCE):
             pass
         with self._lock:
             if self.is_open:
@@ -72,8 +67,8 @@ class FileSink:
                 if why and self.error is None:
                     self.error = f"could not be saved: {why}"
 
-    def _write_next(self, at_once: int) -> bool:
-        """Write one piece; return whether there may be more."""
+    def take(self, at_once: int) -> bool:
+        """Write at most so many of the events that are there; return whether there may be more."""
         history = self._recorder.history
         with self._lock:
             if not self.is_open:

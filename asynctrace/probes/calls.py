@@ -49,8 +49,6 @@ def open_call(recorder: Recorder, kind: int, site: int, job: int = 0, code: Code
         job: The id of the executor's job that this call is, or 0.
         code: The code that runs next, where that is the call itself (a thread's target): it is not recorded twice.
     """
-    if recorder.is_unattended:
-        recorder.attend()
     state = recorder.local.state
     call = recorder.new_id()
     earlier = state.call
@@ -78,11 +76,14 @@ def close_call(opened: OpenCall, error: BaseException | None = None, is_raised: 
         site, outcome = recorder.text(type(error).__qualname__), RAISED
     else:
         site, outcome = 0, RAISED if is_raised else RETURNED
-    recorder.append((clock.now_ns(), state.id, CALL_FINISHED, call, cpu_ns, site, outcome))
+    time_ns = clock.now_ns()
+    recorder.append((time_ns, state.id, CALL_FINISHED, call, cpu_ns, site, outcome))
     state.call = earlier
     state.depth -= 1
     _task_of_call.pop(call, None)
     _code_of_call.pop(call, None)
+    if time_ns >= recorder.attend_ns:
+        recorder.attend()
     if _outermost_ended is not None and (earlier == 0 or kind in _ALWAYS_TOLD):
         _outermost_ended(recorder, kind)
 

@@ -80,6 +80,7 @@ class Child:
         self._guard = Guard(self.stop)
         self._writer: PartWriter | None = None
         self._jobs: JobProbe | None = None
+        self._making_room: Iterator[None] | None = None
         self._exit: Any = None  # what stands for os._exit
 
     def begin(self, recorder: Recorder, forked_ns: int) -> None:
@@ -110,14 +111,18 @@ class Child:
         except Exception as error:
             self._guard.check(error)
 
-    def take(self, at_once: int) -> Iterator[None]:
+    def take(self, at_once: int) -> bool:
         """Write what is new from time to time: a child can be killed."""
         writer = self._writer
-        if writer is not None and clock.now_ns() - writer.flushed_ns > _EVERY_NS:
+        if self._making_room is None:
+            if writer is None or clock.now_ns() - writer.flushed_ns <= _EVERY_NS:
+                return False
             if writer.recorder.history.end > writer.position:
                 self.flush()
-                yield
-            yield from writer.make_room()
+            self._making_room = writer.make_room()
+        elif next(self._making_room, self) is self:
+            self._making_room = None
+        return self._making_room is not None
 
     def stop(self) -> None:
         """Record no more in this process."""

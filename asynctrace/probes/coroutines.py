@@ -191,7 +191,7 @@ class CoroutineTable:
 
     def _find_task(self, frame: FrameType, state: ThreadState, is_late: bool = False) -> None:
         """A coroutine without an awaiter begins: where its task's step is not known, the step begins here."""
-        if self.recorder.is_unattended:
+        if now_ns() >= self.recorder.attend_ns:
             self.recorder.attend()
         loop = _events._get_running_loop()
         if loop is None:

@@ -236,7 +236,7 @@ class ProcessProbe:
     def _note_started(self, recorder: Recorder, time_ns: int, process: Any) -> None:
         state = recorder.local.state
         recorder.append((time_ns, state.id, PROCESS_STARTED, 0, process.pid, 0, 0))
-        if recorder.is_unattended:
+        if time_ns >= recorder.attend_ns:
             recorder.attend()
 
 

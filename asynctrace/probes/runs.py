@@ -202,8 +202,6 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
         return  # the recording stopped inside this step
     if table.late_names or table.ends:
         table.settle()
-    if recorder.is_unattended:
-        recorder.attend()
     entry.stepped_ns = time_ns
     awaited, site, flags = table.step_end(entry, task)
     if probe.note_stack is not None and not flags & OUTCOME_MASK and not (flags & YIELDED and entry.has_stack):
@@ -211,6 +209,8 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
         entry.has_stack = True
         probe.note_stack(time_ns, thread, entry, task)
     recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, flags))
+    if time_ns >= recorder.attend_ns:
+        recorder.attend()
 
 
 def _is_cancelled(future: Any) -> bool:

@@ -28,6 +28,9 @@ def fail_at(number: int | None, /) -> int:
 def count(packed: bytes | bytearray) -> int:
     """Return how many events these are."""
 
+def earliest(packed: bytes | bytearray) -> int:
+    """Return the earliest of their times."""
+
 def unpack(packed: bytes | bytearray, begin: int, end: int) -> array[int]:
     """Return the fields of some packed events, seven each."""
 
@@ -63,8 +66,7 @@ class Core:
 
     attend: Callable[[], None]
     is_open: bool
-    is_unattended: bool
-    many: int  # events, from which on hooks call `attend`, too
+    attend_ns: int  # when it is past, hooks call that
     state: _ThreadState  # of the current thread
 
     def __init__(
@@ -84,8 +86,8 @@ class Core:
         """
 
     def new_id(self) -> int: ...
-    def take(self) -> bytes:
-        """Return the events, packed; from here they are gone."""
+    def take(self) -> list[bytes]:
+        """Return the events, packed, a piece for each block; from here they are gone."""
 
     def copy(self) -> bytes:
         """Return the events, packed."""

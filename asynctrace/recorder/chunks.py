@@ -20,7 +20,6 @@ from asynctrace.recorder.fold import Fold
 from asynctrace.recorder.stores import Store
 
 _ENTRY_BYTES = 200  # of a name, a text, a thread in the tables
-_TAKEN_AT_ONCE = 16_384
 _LARGEST_CHUNK = 8192
 _SMALLEST_CHUNK = 512
 
@@ -63,7 +62,7 @@ class History:
         self.first = 0
         self.end = 0  # the number of the next event to be settled
         self._store = store
-        self._taken: deque[tuple[int, Any]] = deque()  # (when, what) was taken out of the store
+        self._taken: deque[Any] = deque()  # pieces that were taken out of the store
         self._pending = store.none()  # of these, what is so young that an older one may still come
         self._table_entries = table_entries
         self._chunks: deque[Chunk] = deque()
@@ -77,10 +76,9 @@ class History:
         """Return how many events there have been, dropped ones included."""
         return self.end + self.open_count
 
-    def take(self, time_ns: int) -> None:
+    def take(self) -> None:
         """Take what hooks have appended out of the store: quick, so that it can be done often."""
-        if len(self._store):
-            self._taken.append((time_ns, self._store.take()))
+        self._taken.extend(self._store.take())
 
     def settle(self, until_ns: int, cpu_ns: int) -> bool:
         """Settle the oldest of what was taken, with times up to `until_ns`; return whether there may be more.
@@ -88,10 +86,11 @@ class History:
         To be called with the lock held, as `take`.
         """
         store, taken = self._store, self._store.none()
-        if self._taken:
-            taken_ns, taken = self._taken.popleft()
+        is_more = bool(self._taken) and store.earliest_ns(self._taken[0]) <= until_ns
+        if is_more:
+            taken = self._taken.popleft()
             if self._taken:
-                until_ns = min(until_ns, taken_ns)  # what is older than this may be in the next
+                until_ns = min(until_ns, store.earliest_ns(self._taken[0]))
         count = store.count(self._pending) + store.count(taken)
         settled, self._pending = store.settle(self._pending, taken, until_ns, self.start_ns)
         count -= store.count(self._pending)
@@ -108,13 +107,13 @@ class History:
             chunk.cpu_ns = cpu_ns
             position = end
         self.end += count
-        return bool(self._taken)
+        return is_more and bool(self._taken)
 
     @property
     def open_count(self) -> int:
         """How many events are not settled."""
         count = self._store.count
-        return count(self._pending) + sum(count(taken) for _, taken in list(self._taken)) + len(self._store)
+        return count(self._pending) + sum(map(count, list(self._taken))) + len(self._store)
 
     @property
     def used_bytes(self) -> int:
@@ -125,12 +124,12 @@ class History:
     @property
     def open_bytes(self) -> int:
         """What is not settled takes so many bytes, about."""
-        taken = (self._pending, *(taken for _, taken in list(self._taken)))
+        taken = (self._pending, *list(self._taken))
         return sum(map(self._store.bytes_taken, taken)) + self._store.open_bytes
 
     def is_worth_taking(self) -> bool:
         """Tell whether so much was appended that somebody should look after it."""
-        return len(self._store) > _TAKEN_AT_ONCE
+        return len(self._store) > self._chunk_events
 
     @property
     def has_to_be_taken(self) -> bool:
@@ -181,7 +180,7 @@ class History:
     def open_fields(self) -> array[int]:
         """Return the fields of what is not settled yet, in the order of its coming."""
         fields = array("q")
-        for taken in (self._pending, *(taken for _, taken in list(self._taken))):
+        for taken in (self._pending, *list(self._taken)):
             fields.extend(self._store.fields(taken))
         fields.extend(self._store.open_fields())
         return fields

@@ -3,6 +3,10 @@
 The program must not see it. It is no thread of `threading`'s, works in pieces of about a millisecond, and lets go of
 the interpreter between them; a recording of few events that nobody streams does without. A process that forks must
 have no other thread (Python 3.12+ warns of one): the keeper leaves before a fork, and comes back when a hook asks.
+
+A thread that waits for the interpreter asks for it only when nobody let go of it for 5 ms. A busy loop lets go at every
+turn, for a system call of a microsecond, and has it back before the other thread is awake: that one waits for ever. So
+hooks look whether the keeper is late (`Recorder.attend_ns`), and then wait for it to have done a piece of its work.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from asynctrace import clock
-from asynctrace.recorder.reference import Recorder
+from asynctrace.recorder.reference import Recorder, Sink
 
 INTERVAL_S = 0.1
 _BREATH_S = 0.0005
@@ -21,11 +25,12 @@ _GONE_WITHIN_S = 1.0
 _BYTES_PER_S = (
     1_600_000_000  # far more than a busy program makes: the keeper has to look several times before it is full
 )
-_HELP_NS = 2_000_000  # that a hook gives at a time
-# Events for a sink in one piece of work: of about a millisecond; and of more than the interpreter's switch interval,
-# for at each write the program may take its turn, which is 5 ms at least when it has always something to do.
-_FEW_AT_ONCE = 400
-_MANY_AT_ONCE = 4_000
+_NEVER_NS = 1 << 62
+_LATE_AT_WORK_NS = 1_000_000  # after a piece of its work: half of the time is the program's
+_BEHIND_NS = 400_000_000  # since it had done all its work: now all of the time is the keeper's
+_LET_IN_S = 0.005  # that a hook waits for it at the most
+_PIECE_NS = 1_000_000  # that a piece of work for a sink should take
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 100, 8_000  # events
 
 
 class Keeper:
@@ -43,27 +48,38 @@ class Keeper:
         self._check = check
         self._wake = _thread.allocate_lock()  # held, but when somebody wakes the keeper
         self._gone = _thread.allocate_lock()  # held while the thread runs
+        self._done = _thread.allocate_lock()  # held, but after a piece of work
         self._native_id = 0
         # The smaller the bound, the sooner a busy program has filled it.
         self._interval_s = min(INTERVAL_S, max(_BREATH_S, recorder.history.limit_bytes / _BYTES_PER_S))
+        self._interval_ns = int(self._interval_s * 1e9)
         self._is_behind = False
+        self._at_once = 400  # events for a sink in one piece of work
         self._is_wanted = False
         self._marked_ns = self._settled_ns = recorder.start_ns
+        self._idle_ns = 0  # when it had nothing left to do
         self._wake.acquire()
+        self._done.acquire()
         recorder.attend, recorder.detach = self.attend, self.leave
 
     def attend(self) -> None:
-        """Start the thread if there is anything to do, or help it where it is behind; hooks ask until it runs."""
+        """Start the thread if there is anything to do; where it does not get its turn, let it have one.
+
+        Called by hooks, when `attend_ns` is past.
+        """
         if self._is_wanted:
-            self._help()
+            self._let_in()
         elif self.recorder.sinks or self.watches or self.recorder.history.is_worth_taking():
             self.start()
+        else:
+            self.recorder.attend_ns = clock.now_ns() + self._interval_ns
 
     def start(self) -> None:
         """Start the thread."""
         if not self._gone.acquire(False):  # it runs; or another thread's hook asks for it, too
             return
-        self._is_wanted, self.recorder.is_unattended = True, False
+        self._idle_ns = clock.now_ns()
+        self._is_wanted, self.recorder.attend_ns = True, self._idle_ns + _LATE_AT_WORK_NS
         self._is_behind = True  # the first turn is at once
         try:
             _thread.start_new_thread(self._run, ())
@@ -72,40 +88,55 @@ class Keeper:
             if not isinstance(error, RuntimeError) or "shutdown" not in str(error):
                 raise  # else the program is about to end, and there is nothing left to look after
 
-    def _help(self) -> None:
-        """Do some of the keeper's work, on a thread of the program's."""
-        recorder = self.recorder
-        begin_ns = clock.now_ns()
-        recorder.take()
-        for _ in recorder.settling(self._appended_until(begin_ns)):
-            if clock.now_ns() - begin_ns > _HELP_NS:
-                return
-        while clock.now_ns() - begin_ns < _HELP_NS:
-            if not recorder.drop_oldest():
-                recorder.is_unattended = False
-                return
+    def _let_in(self) -> None:
+        """Wait for the thread to do a piece of its work, on a thread of the program's."""
+        if self._native_id == _thread.get_native_id():  # a finalizer that happens to run there
+            return
+        self.recorder.attend_ns = clock.now_ns() + self._interval_ns  # in vain if it waits for the disk
+        self._done.acquire(False)
+        self.wake()
+        self._done.acquire(True, _LET_IN_S)
+
+    def _piece_is_done(self, is_last: bool) -> None:
+        recorder, now_ns = self.recorder, clock.now_ns()
+        if not self._is_wanted:
+            return
+        is_idle = is_last and not self._is_behind and not self.jobs
+        if is_idle:
+            self._idle_ns = now_ns
+        if recorder.history.is_far_over_limit() or now_ns - self._idle_ns > _BEHIND_NS:
+            recorder.attend_ns = 0
+        elif not is_idle:
+            recorder.attend_ns = now_ns + _LATE_AT_WORK_NS
+        else:
+            recorder.attend_ns = now_ns + 2 * self._interval_ns  # it does not get its turn when it is time to look
+        try:
+            self._done.release()
+        except RuntimeError:
+            pass  # nobody has waited for the last one
 
     def _appended_until(self, now_ns: int) -> int:
         """Return a time so long ago that what threads stamped until then has been appended since."""
-        if now_ns - self._marked_ns >= self._interval_s * 1e9:
+        if now_ns - self._marked_ns >= self._interval_ns:
             self._settled_ns, self._marked_ns = self._marked_ns, now_ns
         return self._settled_ns
 
     def stop(self) -> None:
         """Have the thread end, and wait for that; not from the thread itself."""
-        self._is_wanted = self.recorder.is_unattended = False
+        self._is_wanted, self.recorder.attend_ns = False, _NEVER_NS
         if not self._gone.locked() or self._native_id == _thread.get_native_id():
             return
         self.wake()
         if self._gone.acquire(True, _GONE_WITHIN_S):
             self._gone.release()
+        self.recorder.attend_ns = _NEVER_NS
 
     def leave(self) -> None:
         """Be away until there is something to do, and a hook asks: from the beginning, and for the time of a fork."""
         if self._is_wanted:
             self.stop()
             self._wait_for_system()
-        self.recorder.is_unattended = True
+        self.recorder.attend_ns = 0
 
     def wake(self) -> None:
         """Have a turn at once. Takes no lock that anybody waits for: a signal's handler may call this."""
@@ -129,11 +160,13 @@ class Keeper:
             while self._has_to_go_on():
                 self._wake.acquire(True, 0.0 if self.jobs or self._is_behind else self._interval_s)
                 is_in_a_hurry = self._is_behind
-                for _ in self._turn(is_in_a_hurry):
+                for _ in self._turn():
                     if not self._has_to_go_on():
                         break
+                    self._piece_is_done(is_last=False)
                     if not is_in_a_hurry:
                         self._wake.acquire(True, _BREATH_S)
+                self._piece_is_done(is_last=True)
         except BaseException as error:
             self._is_wanted = False
             try:
@@ -146,38 +179,41 @@ class Keeper:
     def _has_to_go_on(self) -> bool:
         return self._is_wanted
 
-    def _turn(self, is_in_a_hurry: bool) -> Iterator[None]:
+    def _turn(self) -> Iterator[None]:
         recorder = self.recorder
         begin_ns = clock.now_ns()
         recorder.take()
         if recorder.sinks or self.watches or recorder.history.is_worth_settling():
             for _ in recorder.settling(self._appended_until(begin_ns)):
-                self._ask_for_help()
                 yield
         for watch in self.watches:
             watch()
         yield
         self._is_behind = False
         for sink in list(recorder.sinks):
-            for _ in sink.take(_MANY_AT_ONCE if is_in_a_hurry else _FEW_AT_ONCE):
+            while self._feed(sink):
                 recorder.drop_oldest()
                 self._go_on_with_a_job()
                 yield
                 # What came meanwhile has to be settled and bounded; the next turn does not wait between its pieces.
-                if clock.now_ns() - begin_ns > 2 * self._interval_s * 1e9:
+                if clock.now_ns() - begin_ns > 2 * self._interval_ns:
                     self._is_behind = True
                     break
         while recorder.drop_oldest():
-            self._ask_for_help()
             yield
-        self._ask_for_help()
-        while self.jobs and clock.now_ns() - begin_ns < self._interval_s * 1e9:
+        while self.jobs and clock.now_ns() - begin_ns < self._interval_ns:
             self._go_on_with_a_job()
             yield
 
-    def _ask_for_help(self) -> None:
-        if self._is_wanted and self.recorder.history.is_far_over_limit():
-            self.recorder.is_unattended = True
+    def _feed(self, sink: Sink) -> bool:
+        begin_ns = clock.now_ns()
+        may_be_more = sink.take(self._at_once)
+        took_ns = clock.now_ns() - begin_ns
+        if took_ns > 2 * _PIECE_NS:
+            self._at_once = max(_FEWEST_AT_ONCE, self._at_once // 2)
+        elif took_ns < _PIECE_NS // 2 and may_be_more:
+            self._at_once = min(_MOST_AT_ONCE, self._at_once * 2)
+        return may_be_more
 
     def _go_on_with_a_job(self) -> None:
         try:

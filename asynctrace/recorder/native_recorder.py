@@ -22,8 +22,8 @@ class PackedStore:
     def __len__(self) -> int:
         return len(self._core)
 
-    def take(self) -> bytes:
-        """Take all out."""
+    def take(self) -> list[bytes]:
+        """Take all out, a piece for each block."""
         return self._core.take()
 
     def none(self) -> bytes:
@@ -41,6 +41,10 @@ class PackedStore:
     def fields(self, taken: bytes) -> array[int]:
         """Return the fields of what was taken."""
         return _native.unpack(taken, 0, _native.count(taken))
+
+    def earliest_ns(self, taken: bytes) -> int:
+        """Return the earliest time in what was taken."""
+        return _native.earliest(taken)
 
     def open_fields(self) -> array[int]:
         """Return the fields of what is in it."""
@@ -81,23 +85,22 @@ class NativeRecorder(Recorder):
         self.native_core = core = _native.Core(
             self.local, first_id, tables.codes, tables.site, tables.text, tables.names
         )
-        core.many = self._limit_bytes // PackedStore.event_bytes // 4
         self.local = core  # which gives the state of the current thread
         self.append, self.new_id = core.append, core.new_id
         return PackedStore(core)
 
     @property
-    def is_unattended(self) -> bool:
-        """Whether hooks are to ask the keeper to come back."""
-        return self.native_core.is_unattended
+    def attend_ns(self) -> int:
+        """When hooks are to look after the keeper."""
+        return self.native_core.attend_ns
 
-    @is_unattended.setter
-    def is_unattended(self, value: bool) -> None:
-        self.native_core.is_unattended = value
+    @attend_ns.setter
+    def attend_ns(self, value: int) -> None:
+        self.native_core.attend_ns = value
 
     @property
     def attend(self) -> Callable[[], None]:
-        """What they ask it by."""
+        """What they call then."""
         return self.native_core.attend
 
     @attend.setter

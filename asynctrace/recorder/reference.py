@@ -52,8 +52,8 @@ class ThreadState:
 class Sink(Protocol):
     """Takes settled events as they come."""
 
-    def take(self, at_once: int) -> Iterator[None]:
-        """Take what is there, so many events for each step."""
+    def take(self, at_once: int) -> bool:
+        """Take at most so many of the events that are there; return whether there may be more."""
         ...
 
 
@@ -105,8 +105,8 @@ class Recorder:
         self.append: Callable[[Event], None]
         self.new_id: Callable[[], int]
         self.history = History(self._make_store(), limit_bytes, self._count_entries)
-        # While the keeper is away for a fork, whoever appends asks it to come back.
-        self.is_unattended = False
+        # When whoever appends is to look after the keeper: it is late, or away for a fork.
+        self.attend_ns = 1 << 62
         self.attend: Callable[[], None] = _do_nothing
         self.sinks: list[Sink] = []  # that the keeper feeds
         self._swept = 0  # entries that the last sweep left
@@ -170,7 +170,7 @@ class Recorder:
                 try:
                     if not is_taken:
                         is_taken = True
-                        history.take(clock.now_ns())
+                        history.take()
                     if not history.settle(until_ns, self.cpu_ns()):
                         return
                 finally:
@@ -182,7 +182,7 @@ class Recorder:
         history = self.history
         with history.lock:
             if history.has_to_be_taken and history.is_worth_taking() and not history.is_busy:
-                history.take(clock.now_ns())
+                history.take()
 
     def drop_oldest(self) -> bool:
         """Drop the oldest chunk of events if there are too many; return whether there may be more to drop."""

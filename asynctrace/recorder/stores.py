@@ -30,8 +30,8 @@ class Store(Protocol):
         """Return the fields of what is in it."""
         ...
 
-    def take(self) -> Any:
-        """Take all out."""
+    def take(self) -> list[Any]:
+        """Take all out, in pieces that are settled in about a millisecond."""
         ...
 
     def none(self) -> Any:
@@ -48,6 +48,10 @@ class Store(Protocol):
 
     def fields(self, taken: Any) -> list[int] | array[int]:
         """Return the fields of what was taken."""
+        ...
+
+    def earliest_ns(self, taken: Any) -> int:
+        """Return the earliest time in what was taken."""
         ...
 
     def settle(self, pending: Any, taken: Any, until_ns: int, start_ns: int) -> tuple[Any, Any]:
@@ -81,6 +85,7 @@ class FlatStore:
     is_moved_to_grow = True
 
     _OPEN_EVENT_BYTES = 130  # in the list, as Python's integers
+    _PIECE_EVENTS = 4096
 
     def __init__(self, fields: list[int]) -> None:
         self._fields = fields
@@ -88,13 +93,14 @@ class FlatStore:
     def __len__(self) -> int:
         return len(self._fields) // FIELDS
 
-    def take(self) -> list[int]:
+    def take(self) -> list[list[int]]:
         """Take all out."""
         fields = self._fields
         count = len(self) * FIELDS
         taken = fields[:count]
         del fields[:count]
-        return taken
+        at_once = self._PIECE_EVENTS * FIELDS
+        return [taken[begin : begin + at_once] for begin in range(0, count, at_once)]
 
     def none(self) -> list[int]:
         """Return no fields."""
@@ -125,6 +131,10 @@ class FlatStore:
     def fields(self, taken: list[int]) -> list[int]:
         """Return what was taken."""
         return taken
+
+    def earliest_ns(self, taken: list[int]) -> int:
+        """Return the earliest time in it."""
+        return min(taken[::FIELDS])
 
     def open_fields(self) -> list[int]:
         """Return what is in it."""

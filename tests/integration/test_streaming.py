@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from integration import trace_rules
@@ -124,6 +125,27 @@ def test_a_program_that_is_killed_leaves_what_it_did_up_to_a_second_before(tmp_p
     assert trace.lost == 0
 
 
+def test_a_program_that_never_idles_is_written_too_while_it_runs(tmp_path: Path) -> None:
+    """Its loop lets go of the interpreter at each turn, and has it back before any other thread is awake."""
+
+    async def spin() -> None:
+        sink: Any = stream.current.recorder.sinks[0]  # type: ignore[union-attr]
+        deadline = time.monotonic() + 15
+        for position in (1, 20_000, 40_000):
+            while sink.position < position and time.monotonic() < deadline:
+                await asyncio.sleep(0)
+        positions.append(sink.position)
+
+    async def main() -> None:
+        await asyncio.gather(*(spin() for _ in range(20)))
+
+    positions: list[int] = []
+    with asynctrace.record(output=tmp_path / "out.pftrace"):
+        asyncio.run(main())
+
+    assert min(positions) >= 40_000
+
+
 def test_a_service_stays_below_its_limit_on_disk_and_tells_what_it_dropped(tmp_path: Path) -> None:
     process = start(tmp_path, "--limit-disk", "1M")
     sizes = []
@@ -195,7 +217,7 @@ def test_events_that_memory_could_not_hold_until_they_were_written_are_told_as_l
 
     real = FileSink.take
     is_slow = True
-    monkeypatch.setattr(FileSink, "take", lambda sink, at_once: iter(()) if is_slow else real(sink, at_once))
+    monkeypatch.setattr(FileSink, "take", lambda sink, at_once: not is_slow and real(sink, at_once))
 
     async def spin() -> None:
         history = stream.current.recorder.history  # type: ignore[union-attr]

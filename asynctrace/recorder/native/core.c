@@ -6,15 +6,12 @@
 
 static uint64_t last_serial;
 
-enum { ASK_AGAIN_AFTER = 256 /* events: whoever is asked may have nothing to do yet */ };
-
 int
-call_attend(Core *core)
+call_attend(Core *core, int64_t time_ns)
 {
-    if ((!core->is_unattended && core->count < core->many) || core->count - core->asked < ASK_AGAIN_AFTER) {
+    if (time_ns < core->attend_ns) {
         return 0;
     }
-    core->asked = core->count;
     PyObject *attend = Py_XNewRef(core->attend); /* what is called may set another */
     PyObject *result = fault() ? NULL : attend != NULL ? PyObject_CallNoArgs(attend) : Py_NewRef(Py_None);
     Py_XDECREF(attend);
@@ -95,7 +92,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
         self->text = Py_NewRef(text);
         self->names = Py_NewRef(task_names);
         self->first_id = self->last_id = first_id;
-        self->many = PY_SSIZE_T_MAX;
+        self->attend_ns = INT64_MAX;
         self->serial = ++last_serial;
         self->is_open = true;
     }
@@ -194,35 +191,18 @@ dealloc(Core *self)
 static PyMethodDef methods[] = {
     {"append", (PyCFunction)append_event, METH_O, "append(event): a tuple of seven numbers"},
     {"new_id", (PyCFunction)next_id, METH_NOARGS, "new_id(): the next one"},
-    {"take", (PyCFunction)take, METH_NOARGS, "take(): the events, as bytes; they are gone from here then"},
+    {"take", (PyCFunction)take, METH_NOARGS, "take(): the events, in pieces of bytes; they are gone from here then"},
     {"copy", (PyCFunction)copy, METH_NOARGS, "copy(): the events, as bytes"},
     {"forget_sites", (PyCFunction)forget_sites, METH_NOARGS, "forget_sites(): the tables are about to drop some"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef members[] = {
-    {"many", T_PYSSIZET, offsetof(Core, many), 0, "how many events are so many that hooks call `attend`"},
-    {"attend", T_OBJECT, offsetof(Core, attend), 0, "called by a hook when `is_unattended`"},
+    {"attend", T_OBJECT, offsetof(Core, attend), 0, "called by a hook when `attend_ns` is past"},
+    {"attend_ns", T_LONGLONG, offsetof(Core, attend_ns), 0, "when hooks are to call `attend`"},
     {"is_open", T_BOOL, offsetof(Core, is_open), 0, "until the recording stops"},
     {NULL, 0, 0, 0, NULL},
 };
-
-static PyObject *
-get_unattended(Core *self, void *Py_UNUSED(closure))
-{
-    return PyBool_FromLong(self->is_unattended);
-}
-
-static int
-set_unattended(Core *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    int is_unattended = value != NULL ? PyObject_IsTrue(value) : 0;
-    if (is_unattended >= 0) {
-        self->is_unattended = is_unattended;
-        self->asked = self->count - ASK_AGAIN_AFTER; /* the next hook asks */
-    }
-    return is_unattended < 0 ? -1 : 0;
-}
 
 static PyObject *
 get_bytes(Core *self, void *Py_UNUSED(closure))
@@ -232,7 +212,6 @@ get_bytes(Core *self, void *Py_UNUSED(closure))
 
 static PyGetSetDef attributes[] = {
     {"nbytes", (getter)get_bytes, NULL, "what the events take", NULL},
-    {"is_unattended", (getter)get_unattended, (setter)set_unattended, "whether hooks are to call `attend`", NULL},
     {"state", (getter)get_state, (setter)set_state, "that of the current thread", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -68,6 +68,26 @@ bytes_of_events(const Core *core)
     return bytes;
 }
 
+static uint8_t *
+write_block(uint8_t *place, const Block *block)
+{
+    size_t size = (size_t)(block->cursor.place - block->bytes);
+    place = write_frame_head(place, block->count, size);
+    memcpy(place, block->bytes, size);
+    return place + size;
+}
+
+static PyObject *
+copy_block(const Block *block)
+{
+    size_t size = FRAME_HEAD + (size_t)(block->cursor.place - block->bytes);
+    PyObject *packed = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (packed != NULL) {
+        write_block((uint8_t *)PyBytes_AS_STRING(packed), block);
+    }
+    return packed;
+}
+
 PyObject *
 copy_events(const Core *core)
 {
@@ -75,10 +95,7 @@ copy_events(const Core *core)
     if (packed != NULL) {
         uint8_t *end = (uint8_t *)PyBytes_AS_STRING(packed);
         for (const Block *block = core->first; block != NULL; block = block->next) {
-            size_t size = (size_t)(block->cursor.place - block->bytes);
-            end = write_frame_head(end, block->count, size);
-            memcpy(end, block->bytes, size);
-            end += size;
+            end = write_block(end, block);
         }
     }
     return packed;
@@ -102,12 +119,20 @@ free_events(Core *core)
     core->count = 0;
 }
 
+/* Take the events out: a list of packed ones, a piece for each block. */
 PyObject *
 take_events(Core *core)
 {
-    PyObject *packed = copy_events(core);
+    PyObject *pieces = PyList_New(0);
+    for (const Block *block = core->first; pieces != NULL && block != NULL; block = block->next) {
+        PyObject *piece = block->count > 0 ? copy_block(block) : NULL;
+        if (block->count > 0 && (piece == NULL || PyList_Append(pieces, piece) < 0)) {
+            Py_CLEAR(pieces);
+        }
+        Py_XDECREF(piece);
+    }
     Block *last = core->last;
-    if (packed != NULL && last != NULL) {
+    if (pieces != NULL && last != NULL) {
         /* The last block stays, for what comes next: it need not be asked for again and again. */
         free_blocks(core->first, last);
         last->count = 0;
@@ -115,5 +140,5 @@ take_events(Core *core)
         core->first = last;
         core->count = 0;
     }
-    return packed;
+    return pieces;
 }

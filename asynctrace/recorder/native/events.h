@@ -110,6 +110,7 @@ void free_events(Core *core);
 size_t bytes_of_events(const Core *core);
 
 PyObject *count_events(PyObject *module, PyObject *packed);
+PyObject *earliest_event(PyObject *module, PyObject *packed);
 PyObject *unpack_events(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *settle_events(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *slice_events(PyObject *module, PyObject *const *args, Py_ssize_t count);

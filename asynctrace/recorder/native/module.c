@@ -11,6 +11,7 @@ PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c *
 #define FAST(function) ((PyCFunction)(void (*)(void))(function))
 
 static PyMethodDef functions[] = {
+    {"earliest", earliest_event, METH_O, "earliest(packed): the earliest of their times"},
     {"count", count_events, METH_O, "count(packed): how many events these are"},
     {"unpack", FAST(unpack_events), METH_FASTCALL, "unpack(packed, begin, end): an array of seven fields each"},
     {"slice", FAST(slice_events), METH_FASTCALL, "slice(packed, begin, end): some of them, packed"},

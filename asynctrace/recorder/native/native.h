@@ -127,22 +127,20 @@ int cause_from_tuple(PyObject *tuple, Cause *cause);
 typedef struct {
     PyObject_HEAD
     PyObject *local;  /* asynctrace.recorder.reference._Local */
-    PyObject *attend; /* called when `is_unattended` */
+    PyObject *attend; /* called when `attend_ns` is past */
     PyObject *codes;  /* the dict of Tables: address -> (site, code) */
     PyObject *text;   /* Tables.text */
     PyObject *site;   /* Tables.site */
     PyObject *names;  /* task -> its name */
     Block *first, *last;
     size_t count; /* events in the blocks */
-    size_t asked; /* that count when `attend` was called last */
-    size_t many;  /* that count from which hooks call it: the keeper does not come after the program */
     int64_t first_id; /* ids are above this: of the process */
     int64_t last_id;
     uint64_t serial; /* no two recorders of a process have the same */
     Map sites;       /* code -> site, a cache of `codes` */
     uint64_t forgotten; /* how often what was looked up was to be forgotten */
     bool is_open;       /* until the recording stops */
-    bool is_unattended;
+    int64_t attend_ns;
 } Core;
 extern PyTypeObject Core_Type;
 
@@ -155,7 +153,7 @@ new_id(Core *core)
 int64_t site_of_code(Core *core, PyObject *code);          /* -1 and an error */
 int64_t site_of_text(Core *core, PyObject *text);          /* steals the reference; -1 and an error */
 int64_t site_of_known_code(Core *core, PyObject *code);    /* 0 if it has none yet; -1 and an error */
-int call_attend(Core *core);
+int call_attend(Core *core, int64_t time_ns);
 
 /* threads.c: what one thread is doing. */
 typedef struct TaskEntry TaskEntry;

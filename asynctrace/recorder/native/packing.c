@@ -69,25 +69,35 @@ unzigzag(uint64_t value)
     return value >> 1 ^ (~(value & 1) + 1);
 }
 
+/* Read the event that follows another in its frame, the first one one of zeros; return where the next one is. */
+static inline const uint8_t *
+read_event(const uint8_t *place, Event *event)
+{
+    uint64_t thread = (uint64_t)event->values[1];
+    unsigned head = *place++;
+    if (head == OTHER_THREAD) {
+        thread = get(&place);
+        head = *place++;
+    }
+    uint64_t time_ns = (uint64_t)event->values[0] + unzigzag(get(&place));
+    uint64_t subject = (uint64_t)event->values[3] + unzigzag(get(&place));
+    uint64_t other = head & HAS_OTHER ? subject + unzigzag(get(&place)) : 0;
+    uint64_t site = head & HAS_SITE ? get(&place) : 0;
+    uint64_t flags = head & HAS_FLAGS ? get(&place) : 0;
+    *event = (Event){{(int64_t)time_ns, (int64_t)thread, head & 31, (int64_t)subject, (int64_t)other, (int64_t)site,
+                      (int64_t)flags}};
+    return place;
+}
+
 /* Read the events of a frame from one to before another into `events`. */
 static void
 read_events(const uint8_t *place, size_t begin, size_t end, Event *events)
 {
-    uint64_t time_ns = 0, thread = 0, subject = 0;
+    Event event = {{0}};
     for (size_t index = 0; index < end; index++) {
-        unsigned head = *place++;
-        if (head == OTHER_THREAD) {
-            thread = get(&place);
-            head = *place++;
-        }
-        time_ns += unzigzag(get(&place));
-        subject += unzigzag(get(&place));
-        uint64_t other = head & HAS_OTHER ? subject + unzigzag(get(&place)) : 0;
-        uint64_t site = head & HAS_SITE ? get(&place) : 0;
-        uint64_t flags = head & HAS_FLAGS ? get(&place) : 0;
+        place = read_event(place, &event);
         if (index >= begin) {
-            *events++ = (Event){{(int64_t)time_ns, (int64_t)thread, head & 31, (int64_t)subject, (int64_t)other,
-                                 (int64_t)site, (int64_t)flags}};
+            *events++ = event;
         }
     }
 }
@@ -199,6 +209,29 @@ count_events(PyObject *Py_UNUSED(module), PyObject *packed)
     size_t count = count_in(frames_of(&view));
     PyBuffer_Release(&view);
     return PyLong_FromSize_t(count);
+}
+
+/* earliest(packed): the earliest time of these events; the end of all times if there are none. */
+PyObject *
+earliest_event(PyObject *Py_UNUSED(module), PyObject *packed)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    Frames frames = frames_of(&view);
+    int64_t earliest = INT64_MAX;
+    size_t count;
+    const uint8_t *place;
+    while (next_frame(&frames, &count, &place)) {
+        Event event = {{0}};
+        while (count-- > 0) {
+            place = read_event(place, &event);
+            earliest = event.values[0] < earliest ? event.values[0] : earliest;
+        }
+    }
+    PyBuffer_Release(&view);
+    return PyLong_FromLongLong(earliest);
 }
 
 /* Read (packed, begin, end) into new memory; NULL and an error. */

@@ -234,7 +234,7 @@ end_step(LoopState *probe, const Books *books, ThreadState *state, TaskEntry *en
     }
     int64_t awaited, site;
     int flags;
-    if (call_attend(core) < 0 || end_of_step(books, entry, task, &awaited, &site, &flags) < 0) {
+    if (end_of_step(books, entry, task, &awaited, &site, &flags) < 0) {
         return -1;
     }
     if (time_ns == 0 || flags & OUTCOME_MASK || site != 0) {
@@ -249,7 +249,10 @@ end_step(LoopState *probe, const Books *books, ThreadState *state, TaskEntry *en
             return -1;
         }
     }
-    return append(core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, flags);
+    if (append(core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, flags) < 0) {
+        return -1;
+    }
+    return call_attend(core, time_ns);
 }
 
 static PyObject *

@@ -34,7 +34,7 @@ def history_of(*events: Event, limit_bytes: int = LIMIT) -> History:
 
 
 def settle(history: History, until_ns: int) -> None:
-    history.take(until_ns)
+    history.take()
     while history.settle(until_ns, 0):
         pass
 
