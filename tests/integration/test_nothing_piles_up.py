@@ -77,15 +77,19 @@ def _assert_flat(action: Callable[[], None], count: int) -> None:
     """Assert that doing it again and again makes no more objects, and takes no more memory."""
     for _ in range(max(20, count // 10)):  # what is made once is there then
         action()
-    ours, objects, memory = _ours(), len(gc.get_objects()), _resident_bytes()
-    for _ in range(count):
-        action()
+    ours, objects = _ours(), len(gc.get_objects())
+    growth: list[int] = []
+    for _ in range(5):
+        memory = _resident_bytes()
+        for _ in range(count // 5):
+            action()
+        growth.append(_resident_bytes() - memory)
     more = _ours()
     more.subtract(ours)
     assert {name: number for name, number in more.items() if number > 0} == {}
     assert len(gc.get_objects()) - objects < 200
-    # The allocator's own doing. A hundred bytes kept each time would be a megabyte in the long run.
-    assert _resident_bytes() - memory < (2 << 20)
+    # The allocator takes a piece at times, for what other tests have left, too; what is kept shows in each fifth.
+    assert min(growth) < (256 << 10), growth
 
 
 @each_loop
