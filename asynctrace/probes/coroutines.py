@@ -88,6 +88,7 @@ class CoroutineTable:
         self.ids: dict[int, int] = {} if native is None else native.Addresses()  # key -> id
         # Key of the outermost coroutine that is seen -> its step.
         self.bare_steps: dict[int, BareStep] = {} if native is None else native.Addresses(True)
+        self._step_type: type[BareStep] = BareStep if native is None else native.BareStep
         self._scope = scope
         self._meet_loop = meet_loop
 
@@ -173,7 +174,7 @@ class CoroutineTable:
         if frame is None:
             return
         if self.is_in_scope(frame.f_code):
-            self.bare_steps[self.key(frame)] = BareStep(entry, True, is_late=True)
+            self.bare_steps[self.key(frame)] = self._step_type(entry, True, is_late=True)
         state = self.recorder.local.state
         frames = []
         running: FrameType | None = sys._getframe(1)
@@ -209,12 +210,12 @@ class CoroutineTable:
         recorder = self.recorder
         time_ns = now_ns()
         if entry is not None and self.tasks.goes_on(entry):
-            self.bare_steps[self.key(frame)] = BareStep(entry, False, state.task, state.cause)
+            self.bare_steps[self.key(frame)] = self._step_type(entry, False, state.task, state.cause)
             state.task, state.cause = entry.id, entry.cause
             return
         entry = self.tasks.meet(task, time_ns, state, SEEN_LATE if is_late else 0)
         is_of_root = _root_frame(entry, task) is frame
-        self.bare_steps[self.key(frame)] = BareStep(entry, is_of_root, state.task, state.cause)
+        self.bare_steps[self.key(frame)] = self._step_type(entry, is_of_root, state.task, state.cause)
         flags = SEEN_LATE if is_late else EAGER
         loop_id = probe.loop_id if probe is not None else 0
         recorder.append((time_ns, state.id, STEP_STARTED, entry.id, loop_id, 0, flags))

@@ -54,7 +54,7 @@ class FunctionProbe:
     ) -> None:
         self.recorder: Recorder | None = recorder
         self.guard = guard
-        self._functions = functions
+        self.wants_any = functions  # undecorated ones, too
         self._in_scope = in_scope
         self.known: dict[int, Function] = {}  # by the code's address: codes compare by content
         self.opened: dict[int, tuple[OpenCall | None, Function]] = {}  # by the frame's address
@@ -131,7 +131,7 @@ class FunctionProbe:
             # On 3.11 the decorator's wrapper records these.
             return None if NEEDS_PROFILING else CALL_TRACED
         name = code.co_name
-        if not self._functions or name.startswith("<") or name == "__annotate__":
+        if not self.wants_any or name.startswith("<") or name == "__annotate__":
             return None
         file = code.co_filename
         if not is_user_file(file) or (self._in_scope is not None and not self._in_scope(file)):

@@ -42,6 +42,7 @@ from asynctrace.probes.failure import Guard
 from asynctrace.probes.scope import Scope
 from asynctrace.probes.tasks import TaskEntry, TaskTable
 from asynctrace.recorder import Recorder, native_core
+from asynctrace.recorder.reference import traced_codes
 
 _monitoring: Any = getattr(sys, "monitoring", None)  # from 3.12 on
 if _monitoring is not None:
@@ -59,6 +60,7 @@ class FunctionHooks(Protocol):
     """What this probe tells of plain functions (see `asynctrace.probes.functions`)."""
 
     opened: dict[int, Any]
+    wants_any: bool  # else decorated ones only
 
     def wants(self, code: CodeType) -> bool: ...
     def started(self, code: CodeType, frame: FrameType) -> bool: ...
@@ -137,10 +139,13 @@ class MonitoringProbe:
                 ids=table.ids,
                 bare_steps=table.bare_steps,
                 opened=self._functions.opened,
+                plain=(self._functions.on_start, self._functions.on_return, traced_codes),
+                wants_any=self._functions.wants_any,
                 scope=None if self._scope is None else self._scope.known,
                 guard=self._guard,
                 references=callbacks,
                 send=SEND,
+                disable=DISABLE,
             )
             callbacks = made.started, made.resumed, made.yielded, made.returned, made.thrown, made.unwound
         for name, callback in zip(_EVENT_NAMES, callbacks, strict=True):
@@ -302,6 +307,7 @@ class _PlainFunctions:
     def __init__(self, hooks: FunctionHooks) -> None:
         self._hooks = hooks
         self.opened = hooks.opened  # the calls that are open
+        self.wants_any = hooks.wants_any
         # Address of a code -> (the code, kept so that its address stays its own; what to do).
         self.on_start: dict[int, tuple[CodeType, Callable[[FrameType], None]]] = {}
         self.on_return: dict[int, tuple[CodeType, Callable[[FrameType, Any], None]]] = {}

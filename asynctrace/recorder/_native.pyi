@@ -7,6 +7,7 @@ from types import CodeType, CoroutineType, FrameType
 from typing import Any, final
 
 from asynctrace.events import Event
+from asynctrace.probes.coroutines import BareStep as _BareStep
 from asynctrace.probes.failure import Failures
 from asynctrace.probes.tasks import TaskEntry
 from asynctrace.recorder.reference import Cause
@@ -140,11 +141,17 @@ class CoroutineCallbacks:
         ids: Addresses,
         bare_steps: Addresses,
         opened: dict[int, Any],
+        plain: tuple[dict[int, Any], ...],
+        wants_any: bool,
         scope: dict[str, bool] | None,
         guard: Callable[..., Any],
         references: tuple[Callable[..., Any], ...],
         send: int,
+        disable: Any,
     ) -> None: ...
+
+class BareStep(_BareStep):
+    """A step that no run of a loop surrounds."""
 
 class StackNotes:
     """Appends the await stack of a task: `wrapping.note_stack`, which is called for what is unusual."""

@@ -4,13 +4,13 @@
  * is suspended and ends. For the rest each callback calls its reference, which works on the same tables.
  */
 
+#include "bare_steps.h"
 #include "events.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
 enum { CO_GENERATORS_WE_LEAVE = 0x100 | 0x200 }; /* iterable coroutines, async generators */
 enum { CO_ANY_COROUTINE = 0x80 | CO_GENERATORS_WE_LEAVE };
-enum { ANY_FRAME = 16 /* asynctrace.probes.coroutines.ANY_FRAME */ };
 enum { STARTED, RESUMED, YIELDED_, RETURNED_, THROWN_, UNWOUND, CALLBACKS };
 
 typedef struct {
@@ -19,9 +19,12 @@ typedef struct {
     Addresses *ids;       /* address of the frame -> id */
     Addresses *bare_steps; /* the steps that no run of a loop surrounds, which the references see to */
     PyObject *opened;     /* a dict: the open calls of plain functions */
+    PyObject *plain;      /* a tuple of dicts that have, by its address, each code of plain functions that is wanted */
+    bool wants_any;       /* it depends on more than that */
     PyObject *scope;      /* a dict: file -> whether it is in scope, of those that were asked for; NULL: all are */
     PyObject *guard;
     PyObject *references; /* a tuple of six functions */
+    PyObject *disable;    /* what a callback returns so that the place costs nothing from then on */
     int send;             /* the opcode of SEND */
 } Callbacks;
 
@@ -53,14 +56,11 @@ is_surely_in_scope(Callbacks *self, PyObject *code)
     return PyDict_GetItemWithError(self->scope, ((PyCodeObject *)code)->co_filename) == Py_True;
 }
 
-/* Whether a frame stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller. */
+/* Whether code stands at an await (or yield from). At a call it does not: `c.send()` suspends no caller. */
 static int
-is_awaiting(Callbacks *self, Frame *frame)
+is_await(Callbacks *self, PyCodeObject *code, int at)
 {
-    int at = PyUnstable_InterpreterFrame_GetLasti(frame);
-    PyObject *code = PyUnstable_InterpreterFrame_GetCode(frame);
-    PyObject *bytes = fault() ? NULL : PyCode_GetCode((PyCodeObject *)code); /* cached by CPython */
-    Py_DECREF(code);
+    PyObject *bytes = fault() ? NULL : PyCode_GetCode(code); /* cached by CPython */
     if (bytes == NULL) {
         return -1;
     }
@@ -71,6 +71,35 @@ is_awaiting(Callbacks *self, Frame *frame)
                  (at >= 2 && at - 2 < size && instructions[at - 2] == self->send);
     Py_DECREF(bytes);
     return found;
+}
+
+static int
+is_awaiting(Callbacks *self, Frame *frame)
+{
+    PyObject *code = PyUnstable_InterpreterFrame_GetCode(frame);
+    int result = is_await(self, (PyCodeObject *)code, PyUnstable_InterpreterFrame_GetLasti(frame));
+    Py_DECREF(code);
+    return result;
+}
+
+/* Whether certainly nothing awaits what starts: neither a coroutine nor a generator called it, or at no await. */
+static int
+is_alone(Callbacks *self, PyThreadState *thread)
+{
+    PyFrameObject *own = PyThreadState_GetFrame(thread); /* a frame object knows what lies between it and the next */
+    PyFrameObject *above = own != NULL ? PyFrame_GetBack(own) : NULL;
+    Py_XDECREF(own);
+    if (above == NULL) {
+        return 1;
+    }
+    PyCodeObject *code = PyFrame_GetCode(above);
+    int result = 0;
+    if (code->co_flags & (CO_ANY_COROUTINE | CO_GENERATOR)) {
+        result = is_await(self, code, PyFrame_GetLasti(above));
+    }
+    Py_DECREF(code);
+    Py_DECREF(above);
+    return result < 0 ? -1 : !result;
 }
 
 /* Whether a frame is that of the root of the task whose step runs. */
@@ -96,11 +125,31 @@ find_awaiter(Callbacks *self, Frame *frame, ThreadState *state, int64_t *awaiter
     return *awaiter != 0 ? is_awaiting(self, before) : 0;
 }
 
+/* Whether it is certain of a plain function, of which there are many, that it is not recorded. */
+static bool
+is_unwanted(Callbacks *self, PyObject *code, int flags)
+{
+    if (flags & CO_ANY_COROUTINE || self->wants_any) {
+        return false;
+    }
+    PyObject *address = PyLong_FromVoidPtr(code);
+    bool is_unknown = address != NULL;
+    for (Py_ssize_t index = 0; is_unknown && index < PyTuple_GET_SIZE(self->plain); index++) {
+        is_unknown = PyDict_GetItemWithError(PyTuple_GET_ITEM(self->plain, index), address) == NULL;
+    }
+    Py_XDECREF(address);
+    PyErr_Clear();
+    return is_unknown;
+}
+
 static PyObject *
 started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *code = args[0];
     int flags = flags_of(code);
+    if (is_unwanted(self, code, flags)) {
+        return Py_NewRef(self->disable);
+    }
     if (!(flags & CO_ANY_COROUTINE) || flags & CO_GENERATORS_WE_LEAVE || !is_surely_in_scope(self, code)) {
         return refer(self, STARTED, args, count);
     }
@@ -115,8 +164,13 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
     if (state == NULL) {
         return done(self, -1);
     }
-    int64_t awaiter;
+    int64_t awaiter, time_ns = 0;
     int found = find_awaiter(self, frame, state, &awaiter);
+    if (found == 0 && (found = is_alone(self, thread)) > 0) {
+        awaiter = 0;
+        time_ns = now_ns();
+        found = begin_bare_step(core, self->bare_steps, state, frame, time_ns);
+    }
     if (found == 0) {
         Py_DECREF(state);
         return refer(self, STARTED, args, count);
@@ -127,43 +181,39 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
         state->begun_ns = state->suspended_ns = 0;
         result = map_set(&self->ids->map, frame, id) < 0
                      ? -1
-                     : append(core, now_ns(), state->id, COROUTINE_STARTED, id, awaiter, site, 0);
+                     : append(core, time_ns != 0 ? time_ns : now_ns(), state->id, COROUTINE_STARTED, id, awaiter, site, 0);
     }
     Py_DECREF(state);
     return done(self, result);
 }
 
-/* Whether an eager task's step (or the one in which the recording began) may end here: at a stop of its outermost
- * coroutine; or where the name of a task that ended eagerly is to be read, which is noted beside no frame. */
-static bool
-may_end_a_bare_step(Callbacks *self)
-{
-    const Map *map = &self->bare_steps->map;
-    return map->count > 0 && (map_find(map, (uintptr_t)frame_of_thread(PyThreadState_Get())) != NULL ||
-                              map_find(map, ANY_FRAME) != NULL);
-}
-
 /* Note an event of the coroutine that runs; 1: it is not known, or not of the kind that is seen to here. */
 static int
-note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
+note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags, PyObject *value)
 {
     if (flags_of(code) & CO_GENERATORS_WE_LEAVE) {
         return 1;
     }
     PyThreadState *thread = PyThreadState_Get();
     Frame *frame = frame_of_thread(thread);
-    int64_t id;
-    if (kind == COROUTINE_FINISHED) {
-        if (!map_pop(&self->ids->map, frame, &id)) {
-            return 1;
-        }
-    }
-    else if ((id = map_get(&self->ids->map, frame, 0)) == 0) {
+    int64_t id = map_get(&self->ids->map, frame, 0);
+    if (id == 0) {
         return 1;
     }
     ThreadState *state = state_of(self->core, thread);
     if (state == NULL) {
         return -1;
+    }
+    BareEnd end = NOTHING; /* of an eager task's step, at a stop of its outermost coroutine */
+    if (kind != COROUTINE_RESUMED) {
+        end = end_of_bare_step(self->core, self->bare_steps, state, frame, flags);
+        if (end == LOOK_CLOSER) {
+            Py_DECREF(state);
+            return 1;
+        }
+        if (kind == COROUTINE_FINISHED) {
+            map_pop(&self->ids->map, frame, &id);
+        }
     }
     /* Between the begin of a step and its root's going on, and between that one's being suspended and the step's end, no
      * code of the program runs: they share a time, for to read the clock is a fifth of what an event costs. At an end it
@@ -173,6 +223,9 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
     state->begun_ns = 0;
     state->suspended_ns = kind == COROUTINE_SUSPENDED && is_root(frame, state) ? time_ns : 0;
     int result = append(self->core, time_ns, state->id, kind, id, 0, site, flags);
+    if (result == 0 && end == END_STEP) {
+        result = end_bare_step(self->bare_steps, state, frame, flags, value, time_ns);
+    }
     Py_DECREF(state);
     return result;
 }
@@ -180,7 +233,7 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags)
 static PyObject *
 resumed(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
-    int result = note(self, args[0], COROUTINE_RESUMED, 0, 0);
+    int result = note(self, args[0], COROUTINE_RESUMED, 0, 0, NULL);
     return result > 0 ? refer(self, RESUMED, args, count) : done(self, result);
 }
 
@@ -188,14 +241,17 @@ static PyObject *
 yielded(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
     long offset = PyLong_AsLong(args[1]);
-    int result = may_end_a_bare_step(self) ? 1 : note(self, args[0], COROUTINE_SUSPENDED, offset, SUSPENDED);
+    int result = note(self, args[0], COROUTINE_SUSPENDED, offset, SUSPENDED, args[2]);
     return result > 0 ? refer(self, YIELDED_, args, count) : done(self, result);
 }
 
 static PyObject *
 returned(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
-    int result = may_end_a_bare_step(self) ? 1 : note(self, args[0], COROUTINE_FINISHED, 0, RETURNED);
+    if (is_unwanted(self, args[0], flags_of(args[0]))) {
+        return Py_NewRef(self->disable);
+    }
+    int result = note(self, args[0], COROUTINE_FINISHED, 0, RETURNED, NULL);
     return result > 0 ? refer(self, RETURNED_, args, count) : done(self, result);
 }
 
@@ -231,8 +287,7 @@ unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
     else if (type != NULL && PyType_IsSubtype(type, (PyTypeObject *)PyExc_GeneratorExit)) {
         outcome = CLOSED;
     }
-    bool is_usual = outcome != 0 && !may_end_a_bare_step(self);
-    int result = is_usual ? note(self, args[0], COROUTINE_FINISHED, 0, outcome) : 1;
+    int result = outcome != 0 ? note(self, args[0], COROUTINE_FINISHED, 0, outcome, NULL) : 1;
     return result > 0 ? refer(self, UNWOUND, args, count) : done(self, result);
 }
 
@@ -241,13 +296,20 @@ unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 static PyObject *
 make(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"core", "ids", "bare_steps", "opened", "scope", "guard", "references", "send", NULL};
-    PyObject *core, *ids, *bare_steps, *opened, *scope, *guard, *references;
-    int send;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!O!O!OOO!i", names, &Core_Type, &core, &Addresses_Type, &ids,
-                                     &Addresses_Type, &bare_steps, &PyDict_Type, &opened, &scope, &guard, &PyTuple_Type,
-                                     &references, &send)) {
+    static char *names[] = {"core",  "ids",   "bare_steps", "opened", "plain", "wants_any",
+                            "scope", "guard", "references", "send",   "disable", NULL};
+    PyObject *core, *ids, *bare_steps, *opened, *plain, *scope, *guard, *references, *disable;
+    int send, wants_any;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!O!O!O!pOOO!iO", names, &Core_Type, &core, &Addresses_Type, &ids,
+                                     &Addresses_Type, &bare_steps, &PyDict_Type, &opened, &PyTuple_Type, &plain,
+                                     &wants_any, &scope, &guard, &PyTuple_Type, &references, &send, &disable)) {
         return NULL;
+    }
+    for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(plain); index++) {
+        if (!PyDict_Check(PyTuple_GET_ITEM(plain, index))) {
+            PyErr_SetString(PyExc_TypeError, "plain are dicts");
+            return NULL;
+        }
     }
     if (PyTuple_GET_SIZE(references) != CALLBACKS || (scope != Py_None && !PyDict_Check(scope))) {
         PyErr_SetString(PyExc_TypeError, "references are six functions, scope is a dict or None");
@@ -259,6 +321,9 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
         self->ids = (Addresses *)Py_NewRef(ids);
         self->bare_steps = (Addresses *)Py_NewRef(bare_steps);
         self->opened = Py_NewRef(opened);
+        self->plain = Py_NewRef(plain);
+        self->wants_any = wants_any;
+        self->disable = Py_NewRef(disable);
         self->scope = scope == Py_None ? NULL : Py_NewRef(scope);
         self->guard = Py_NewRef(guard);
         self->references = Py_NewRef(references);
@@ -274,6 +339,8 @@ traverse(Callbacks *self, visitproc visit, void *arg)
     Py_VISIT(self->ids);
     Py_VISIT(self->bare_steps);
     Py_VISIT(self->opened);
+    Py_VISIT(self->plain);
+    Py_VISIT(self->disable);
     Py_VISIT(self->scope);
     Py_VISIT(self->guard);
     Py_VISIT(self->references);
@@ -288,6 +355,8 @@ dealloc(Callbacks *self)
     Py_CLEAR(self->ids);
     Py_CLEAR(self->bare_steps);
     Py_CLEAR(self->opened);
+    Py_CLEAR(self->plain);
+    Py_CLEAR(self->disable);
     Py_CLEAR(self->scope);
     Py_CLEAR(self->guard);
     Py_CLEAR(self->references);

@@ -38,7 +38,7 @@ enum {
     CALLBACK_RAN = 20,
 };
 enum { SUSPENDED = 0, RETURNED = 1, RAISED = 2, CANCELLED = 3, CLOSED = 4, OUTCOME_MASK = 7 };
-enum { THROWN = 8, YIELDED = 64 };
+enum { THROWN = 8, EAGER = 16, YIELDED = 64 };
 enum { CAUSE_UNKNOWN = 0, CAUSE_TASK = 1, CAUSE_TIMER = 2, CAUSE_IO = 3, CAUSE_THREAD = 4 };
 
 /* clock.c: CLOCK_MONOTONIC in nanoseconds, as time.monotonic_ns(). */
@@ -158,10 +158,13 @@ int call_attend(Core *core, int64_t time_ns);
 /* threads.c: what one thread is doing. */
 typedef struct TaskEntry TaskEntry;
 
+typedef struct LoopState LoopState;
+
 typedef struct {
     PyObject_HEAD
     PyObject *weak_references;
     int64_t id;
+    LoopState *probe; /* borrowed: of the run in progress, which holds it; NULL outside of any */
     bool has_cause;
     Cause cause;
     int64_t task;
@@ -196,6 +199,7 @@ struct TaskEntry {
     bool has_name;
     bool has_stack;
     bool yielded;
+    bool has_ended; /* it is in no table any more */
     bool is_c_task;
 };
 extern PyTypeObject TaskEntry_Type;
@@ -207,6 +211,7 @@ typedef struct {
     PyObject *pending, *cancelled; /* what their _state is, interned */
     PyGetSetDef *fut_waiter, *must_cancel, *exception, *state; /* their attributes; NULL: not such as we know */
     PyObject *cancelled_error;
+    PyObject *running_loop, *current_task; /* functions of C's; NULL: they are not */
     PyObject *step_function, *wakeup_function; /* of the Python Task */
     PyTypeObject *step_wrapper; /* TaskStepMethWrapper, once one was seen */
     PyGetSetDef *stepped;       /* its __self__ */
@@ -226,11 +231,14 @@ typedef struct {
     PyObject *job_futures, *late_names, *ends, *expected; /* dicts and lists */
 } Books;
 
-typedef struct LoopState LoopState;
-
 bool is_step(PyObject *callback, PyObject **task); /* new reference to the task that this callback steps */
 TaskEntry *meet_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *state); /* new reference */
+TaskEntry *meet_usual_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *state); /* the same */
 int read_name(Core *core, TaskEntry *entry, PyObject *task);
+int read_late_names(const Books *books);
+void drop_ended(const Books *books, TaskEntry *entry);
+int has_to_cancel(TaskEntry *entry, PyObject *task); /* -1 and an error */
+int name_awaited(const Books *books, PyObject *future, int64_t *awaited, int64_t *site);
 int begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, size_t count); /* -1 and an error */
 int end_of_step(const Books *books, TaskEntry *entry, PyObject *task, int64_t *awaited, int64_t *site, int *flags);
 

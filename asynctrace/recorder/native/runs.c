@@ -140,6 +140,7 @@ run_callback(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
     ThreadState *state = NULL;
     bool had_cause = false;
     Cause earlier = {0, 0, 0, 0};
+    LoopState *earlier_probe = NULL;
     int64_t begin_ns = 0;
     PyObject *result = NULL;
     if (core != NULL) { /* else the recording has ended since */
@@ -155,12 +156,15 @@ run_callback(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
             begin_ns = now_ns();
             state->has_cause = true;
             state->cause = self->cause;
+            earlier_probe = state->probe;
+            state->probe = probe;
         }
     }
     result = PyObject_Vectorcall(callback, args, PyVectorcall_NARGS(count), keywords);
     if (state != NULL) {
         state->has_cause = had_cause;
         state->cause = earlier;
+        state->probe = earlier_probe;
         int64_t end_ns = now_ns();
         if (end_ns - begin_ns >= LONG_CALLBACK_NS) {
             Raised raised = put_aside();
@@ -210,6 +214,7 @@ begin_step(LoopState *probe, Core *core, ThreadState *state, TaskEntry *entry, P
     state->has_cause = true;
     state->cause = (Cause){CAUSE_TASK, entry->id, 0, 0};
     state->task = state->root_task = entry->id;
+    state->probe = probe;
     state->root = entry->root;
     state->begun_ns = time_ns;
     state->suspended_ns = 0;
@@ -225,7 +230,12 @@ end_step(LoopState *probe, const Books *books, ThreadState *state, TaskEntry *en
     Core *core = books->core;
     int64_t time_ns = state->suspended_ns; /* if the root was suspended: see coroutines.c */
     int64_t ended_ns = time_ns != 0 ? 0 : now_ns();
-    if (PyList_GET_SIZE(books->late_names) > 0 || PyList_GET_SIZE(books->ends) > 0) {
+    if (PyList_GET_SIZE(books->ends) == 0) {
+        if (PyList_GET_SIZE(books->late_names) > 0 && read_late_names(books) < 0) {
+            return -1;
+        }
+    }
+    else {
         PyObject *settled = PyObject_CallMethod(books->table, "settle", NULL);
         Py_XDECREF(settled);
         if (settled == NULL) {
@@ -267,6 +277,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
     Py_ssize_t given = PyVectorcall_NARGS(count);
     bool had_cause = false;
     Cause earlier = {0, 0, 0, 0};
+    LoopState *earlier_probe = NULL;
     int64_t earlier_task = 0, earlier_root_task = 0;
     void *earlier_root = NULL;
     /* Else it was queued in an earlier recording, or the recording has ended since. */
@@ -279,6 +290,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
             earlier_task = state->task;
             earlier_root = state->root;
             earlier_root_task = state->root_task;
+            earlier_probe = state->probe;
             begun = begin_step(probe, books.core, state, entry, task, args, (size_t)given);
         }
         if (begun != 0) {
@@ -295,6 +307,7 @@ run_step(Run *self, PyObject *const *args, size_t count, PyObject *keywords)
         state->task = earlier_task;
         state->root = earlier_root;
         state->root_task = earlier_root_task;
+        state->probe = earlier_probe;
         Raised raised = put_aside();
         int ended = end_step(probe, &books, state, entry, task);
         state->begun_ns = state->suspended_ns = 0;

@@ -42,6 +42,16 @@ type_in(PyObject *module, const char *name) /* new reference */
     return (PyTypeObject *)found;
 }
 
+static PyObject *
+function_of_c(const char *name) /* new reference; NULL: there is none such, no error is set */
+{
+    PyObject *module = PyImport_ImportModule("_asyncio");
+    PyObject *found = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return found;
+}
+
 int
 learn_asyncio(void)
 {
@@ -67,6 +77,8 @@ learn_asyncio(void)
         asyncio.fut_waiter = getter_of(asyncio.c_task, "_fut_waiter");
         asyncio.must_cancel = getter_of(asyncio.c_task, "_must_cancel");
         asyncio.exception = getter_of(asyncio.c_task, "_exception");
+        asyncio.current_task = function_of_c("current_task");
+        asyncio.running_loop = function_of_c("_get_running_loop");
         asyncio.step_function = attribute_of(asyncio.py_task, "_Task__step");
         asyncio.wakeup_function = attribute_of(asyncio.py_task, "_Task__wakeup");
     }
@@ -196,6 +208,27 @@ read_name(Core *core, TaskEntry *entry, PyObject *task)
     return result;
 }
 
+/* Read the names of tasks that ended before a task factory's caller could name them. */
+int
+read_late_names(const Books *books)
+{
+    PyObject *late = books->late_names;
+    Py_ssize_t count = 0;
+    int result = 0;
+    while (result == 0 && count < PyList_GET_SIZE(late)) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(late, count++));
+        if (Py_IS_TYPE(item, &TaskEntry_Type)) {
+            TaskEntry *entry = (TaskEntry *)item;
+            PyObject *task = entry->ref != NULL ? referent(entry->ref) : NULL;
+            result = task != NULL ? read_name(books->core, entry, task) : 0;
+            Py_XDECREF(task);
+            Py_CLEAR(entry->ref); /* it is nothing to us any more when the task is freed */
+        }
+        Py_DECREF(item);
+    }
+    return result == 0 ? PyList_SetSlice(late, 0, count, NULL) : -1;
+}
+
 PyObject *
 code_of(PyObject *coroutine)
 {
@@ -207,7 +240,7 @@ code_of(PyObject *coroutine)
 }
 
 /* Make a task known that is as usual; NULL without an error: it is not. */
-static TaskEntry *
+TaskEntry *
 meet_usual_task(const Books *books, PyObject *task, int64_t time_ns, ThreadState *state)
 {
     Core *core = books->core;
@@ -294,9 +327,15 @@ is_in_state(PyObject *future, PyObject *state)
 }
 
 int
+has_to_cancel(TaskEntry *entry, PyObject *task)
+{
+    return is_true(attribute(task, entry->is_c_task ? asyncio.must_cancel : NULL, "_must_cancel"));
+}
+
+int
 begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, size_t count)
 {
-    int must = is_true(attribute(task, entry->is_c_task ? asyncio.must_cancel : NULL, "_must_cancel"));
+    int must = has_to_cancel(entry, task);
     if (must != 0 || count == 0) {
         return must;
     }
@@ -312,15 +351,16 @@ begins_with_a_cancel(TaskEntry *entry, PyObject *task, PyObject *const *args, si
     return 0;
 }
 
-static void
-forget(const Books *books, TaskEntry *entry)
+/* Take the entry of a task that has ended out of the table; whoever calls this has a reference of its own. */
+void
+drop_ended(const Books *books, TaskEntry *entry)
 {
     int64_t value;
+    entry->has_ended = true;
     if (map_get(&books->entries->map, entry->address, 0) == (int64_t)(intptr_t)entry &&
         map_pop(&books->entries->map, entry->address, &value)) {
-        Py_DECREF(entry); /* the map's; whoever calls this has one of its own */
+        Py_DECREF(entry); /* the map's */
     }
-    Py_CLEAR(entry->ref); /* it is nothing to us any more when the task is freed */
 }
 
 /* Drop a task that is done; tell how it ended. */
@@ -330,7 +370,8 @@ finish(const Books *books, TaskEntry *entry, PyObject *task, int64_t *site, int 
     if (read_name(books->core, entry, task) < 0) {
         return -1;
     }
-    forget(books, entry);
+    drop_ended(books, entry);
+    Py_CLEAR(entry->ref); /* it is nothing to us any more when the task is freed */
     int cancelled = is_in_state(task, asyncio.cancelled);
     if (cancelled != 0) {
         *flags = CANCELLED;
@@ -350,7 +391,7 @@ finish(const Books *books, TaskEntry *entry, PyObject *task, int64_t *site, int 
 }
 
 /* Tell what a task waits for: the id of a task or job, or the name of the type. */
-static int
+int
 name_awaited(const Books *books, PyObject *future, int64_t *awaited, int64_t *site)
 {
     TaskEntry *entry = (TaskEntry *)(intptr_t)map_get(&books->entries->map, future, 0);
@@ -433,7 +474,7 @@ make(PyTypeObject *Py_UNUSED(type), PyObject *args, PyObject *keywords)
 static PyObject *
 call(TaskEntry *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(keywords))
 {
-    return PyObject_CallMethod(self->table, "collected", "O", self);
+    return self->has_ended ? Py_NewRef(Py_None) : PyObject_CallMethod(self->table, "collected", "O", self);
 }
 
 static PyObject *
