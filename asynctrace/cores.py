@@ -64,7 +64,8 @@ def tell_if_missing() -> None:
     PyPy and free-threaded builds are not to have it, and `ASYNCTRACE_CORE=python` does not want it.
     """
     global _has_told
-    if _has_told or os.environ.get(VARIABLE) or sys.implementation.name != "cpython":
+    is_wanted = sys.implementation.name == "cpython" and "t" not in getattr(sys, "abiflags", "")
+    if _has_told or os.environ.get(VARIABLE) or not is_wanted:
         return
     _has_told = True
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -75,8 +76,12 @@ class Recording:
 
         Raises:
             RecordingError: If it has been started before.
-            UsageError: If the output cannot be written.
+            UsageError: If the output cannot be written, or if Python runs without its global lock.
         """
+        if not getattr(sys, "_is_gil_enabled", _has_gil)():
+            raise UsageError(
+                "a recording relies on Python's global lock, and this process runs without it: set PYTHON_GIL=1 for it"
+            )
         if self._stream is not None:
             raise RecordingError("this recording was started before: make a new one with asynctrace.record()")
         if self._output is not None:
@@ -278,6 +283,10 @@ def record(
             raise UsageError(f"{name}={limit} is too small: the least is {LEAST_BYTES} (1 MiB)")
     options = Options(include=tuple(include), exclude=tuple(exclude), limit_bytes=limit_bytes)
     return Recording(options, output=output, limit_disk_bytes=limit_disk_bytes)
+
+
+def _has_gil() -> bool:
+    return True  # every Python before 3.13
 
 
 def _attach_snapshots(running: stream.Stream) -> None:

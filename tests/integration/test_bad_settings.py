@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import warnings
 from pathlib import Path
 
@@ -95,6 +96,13 @@ def test_bad_output_is_told_and_the_program_runs_unrecorded(
     assert asynctrace.run(nothing()) == "done"
 
     assert told(caplog) == [f"{said}, nothing is recorded"]
+
+
+def test_a_python_without_its_global_lock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    with pytest.raises(UsageError, match="relies on Python's global lock.* set PYTHON_GIL=1"):
+        asynctrace.record().start()
+    assert asynctrace.stream.current is None
 
 
 def test_unknown_loop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
