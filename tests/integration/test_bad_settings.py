@@ -100,7 +100,7 @@ def test_bad_output_is_told_and_the_program_runs_unrecorded(
 
 def test_a_python_without_its_global_lock_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    with pytest.raises(UsageError, match="relies on Python's global lock.* set PYTHON_GIL=1"):
+    with pytest.raises(UsageError, match=r"relies on Python.s global lock.* set PYTHON_GIL=1"):
         asynctrace.record().start()
     assert asynctrace.stream.current is None
 
