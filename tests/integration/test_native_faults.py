@@ -223,6 +223,11 @@ def _with_a_name_of_its_own(recorded: hooked_programs.Recorded) -> Any:
     return told
 
 
+@functools.cache
+def _unrecorded(program: Any) -> Any:
+    return _observed(functools.partial(program, hooked_programs.nothing))
+
+
 @pytest.mark.parametrize("number", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 4, 9))])
 @pytest.mark.parametrize("name", ASKED_BY_HOOKS, ids=lambda name: name.partition(".")[2])
 def test_a_recording_that_is_stopped_inside_what_a_hook_calls_leaves_the_program_alone(name: str, number: int) -> None:
@@ -240,7 +245,7 @@ def test_a_recording_that_is_stopped_inside_what_a_hook_calls_leaves_the_program
     for program in IN_PROCESS:
         if not program.__name__.startswith(("on_", "from_")):
             continue
-        plain = _observed(functools.partial(program, hooked_programs.nothing))
+        plain = _unrecorded(program)
         warnings: list[logging.LogRecord] = []
         with pytest.MonkeyPatch.context() as patch, _keeping(warnings):
             patch.setattr(owner, function, stopping)
