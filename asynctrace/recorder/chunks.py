@@ -228,13 +228,28 @@ class Follower:
         with history.lock:
             if self.position < history.first:
                 return False
-            pieces = list(history.pieces(self.position, number, at_most))
-        for chunk, fields in pieces:
-            self._fold.advance(fields)
-            self._time_ns = max(self._time_ns, fields[-FIELDS])
-            self.cpu_ns = chunk.cpu_ns
-            self.position += len(fields) // FIELDS
+            for chunk, fields in history.pieces(self.position, number, at_most):
+                self._fold_piece(chunk, fields)
         return self.position >= number
+
+    def read(self, at_most: int) -> array[int] | None:
+        """Go on by as many events as there are, up to so many, and return their fields; None if they were dropped."""
+        history = self._history
+        read = array("q")
+        with history.lock:
+            if self.position < history.first:
+                return None
+            for chunk, fields in history.pieces(self.position, at_most=at_most):
+                self._fold_piece(chunk, fields)
+                read += fields
+        return read
+
+    def _fold_piece(self, chunk: Chunk, fields: array[int]) -> None:
+        self._fold.advance(fields)
+        self._fold.take_ended_tasks()  # the history's own fold tells those
+        self._time_ns = max(self._time_ns, fields[-FIELDS])
+        self.cpu_ns = chunk.cpu_ns
+        self.position += len(fields) // FIELDS
 
     def base(self, time_ns: int = 0, lost: int | None = None) -> tuple[int, list[Event]]:
         """Return the time of the base, and its events: they lead to the state that the next event finds.
