@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 from array import array
 from collections.abc import Iterator, Sequence
@@ -24,20 +25,35 @@ pytestmark = pytest.mark.core("native")
 
 examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=300)
 
-# So few ids that what they tell contradicts itself all the time.
-muddled = st.lists(
-    st.tuples(
-        st.just(5),
-        st.integers(1, 2),
-        st.sampled_from(sorted(ev.KIND_NAMES.keys() & range(1, 26))),
-        st.integers(0, 6),
-        st.integers(0, 6),
-        st.integers(0, 3),
-        st.sampled_from([0, 0, *(1 << bit for bit in range(9)), ev.YIELDED | ev.ASYNC_GENERATOR]),
-    ),
-    max_size=80,
+_KINDS = sorted(ev.KIND_NAMES.keys() & range(1, 26))
+_FLAGS = [0, 0, *(1 << bit for bit in range(9)), ev.YIELDED | ev.ASYNC_GENERATOR]
+
+
+def muddle(seed: int) -> list[Event]:
+    """Return events of some kinds with so few ids that what they tell contradicts itself all the time."""
+    chance = random.Random(seed)
+    kinds = chance.sample(_KINDS, chance.randint(3, len(_KINDS)))  # of all kinds, few would meet what they are about
+    flags = chance.sample(_FLAGS, chance.randint(1, len(_FLAGS)))
+    ids = range(chance.randint(0, 1), chance.randint(2, 8))
+    return [
+        (
+            5,
+            chance.randint(1, 2),
+            chance.choice(kinds),
+            chance.choice(ids),
+            chance.choice(ids),
+            chance.randint(0, 3),
+            chance.choice(flags),
+        )
+        for _ in range(chance.randint(1, 200))
+    ]
+
+
+event_lists = (
+    st.integers(0, 1 << 30).map(muddle)
+    | any_parts.map(lambda part: part.events)
+    | program_parts().map(lambda part: part.events)
 )
-event_lists = muddled | any_parts.map(lambda part: part.events) | program_parts().map(lambda part: part.events)
 
 
 def batches(events: Sequence[Event], sizes: Sequence[int]) -> Iterator[Sequence[Event]]:
@@ -102,6 +118,16 @@ def test_a_copy_and_the_original_go_their_own_ways(events: Sequence[Event], cut:
     del found
     expected.advance(flat(events[cut:]))
     assert_alike(copy, expected)
+
+
+def test_events_that_contradict_each_other_are_folded_alike() -> None:
+    for seed in range(200):
+        found, expected = NativeFold(), Fold()
+        for event in muddle(seed):
+            found.advance(flat([event]))
+            expected.advance(flat([event]))
+            assert state_of(found) == state_of(expected), f"seed {seed}: {event}"
+        assert_alike(found, expected)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -191,6 +217,13 @@ def test_a_copy_that_memory_is_short_for_is_none_and_the_original_stays(faults_e
             fold.copy()
         native.fail_at(None)
         assert state_of(fold) == before
+
+
+def test_of_processes_no_more_are_kept_than_the_reference_keeps() -> None:
+    fold = NativeFold()
+    for begin in range(1, 4001, 500):
+        fold.advance(flat((5, 1, ev.PROCESS_STARTED, 0, pid, 0, 0) for pid in range(begin, begin + 500)))
+    assert fold.state()[9] == [number for pid in range(3001, 4001) for number in (1, pid)]
 
 
 def test_memory_of_what_has_ended_is_given_back() -> None:
