@@ -9,6 +9,10 @@
 
 #include "containers.h"
 
+#if defined(__GNUC__)
+#pragma GCC visibility push(hidden)
+#endif
+
 enum { UNKNOWN = 0, READY = 1, RUNNING = 2, WAITING = 3 }; /* a task is */
 
 struct task_life {
@@ -84,5 +88,9 @@ void remove_row(struct numbers *rows, size_t width, int64_t *row);
 
 int fold_copy(struct fold *copy, const struct fold *fold); /* `copy` is all zeros; to be freed after an error, too */
 void fold_free(struct fold *fold);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #endif

@@ -130,6 +130,22 @@ def test_events_that_contradict_each_other_are_folded_alike() -> None:
         assert_alike(found, expected)
 
 
+def test_of_many_jobs_just_those_go_that_nobody_awaits() -> None:
+    # One that goes leaves a hole in the table of all, which another may come to fill.
+    for seed in range(500):
+        chance = random.Random(seed)
+        jobs = [chance.randrange(1, 1 << 40) for _ in range(chance.choice((7, 15)))]
+        events = [(5, 1, ev.JOB_SUBMITTED, job, 0, 0, 0) for job in jobs]
+        for job in chance.sample(jobs, len(jobs) // 2):
+            task = chance.randrange(1, 1 << 40)
+            events += [(5, 1, ev.TASK_CREATED, task, 0, 0, 0), (5, 1, ev.STEP_FINISHED, task, job, 0, 0)]
+        events += [(5, 1, ev.JOB_FORGOTTEN, job, 0, 0, 0) for job in jobs]
+        found, expected = NativeFold(), Fold()
+        found.advance(flat(events))
+        expected.advance(flat(events))
+        assert state_of(found) == state_of(expected), f"seed {seed}"
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_made_up_programs_are_folded_alike(seed: int) -> None:
     events = example_part(300, seed).events
