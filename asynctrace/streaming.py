@@ -36,7 +36,6 @@ class FileSink:
     """
 
     def __init__(self, recorder: Recorder, path: Path, limit_bytes: int) -> None:
-        self.position = recorder.history.first
         self.error: str | None = None  # why the file is not whole
         self.is_open = True
         self._recorder = recorder
@@ -44,7 +43,8 @@ class FileSink:
         self._file = StreamFile(path, limit_bytes)
         self._lock = threading.Lock()  # of the keeper and of whoever finishes
         self._describer = Describer(recorder.tables)
-        self._follower: Follower | None = None
+        self._follower = self._follow()
+        self.position = self._follower.position  # the number of the next event to write
 
     def begin(self) -> None:
         """Write who the process is; from here on the file is there."""
@@ -69,44 +69,35 @@ class FileSink:
 
     def take(self, at_once: int) -> bool:
         """Write at most so many of the events that are there; return whether there may be more."""
-        history = self._recorder.history
         with self._lock:
             if not self.is_open:
                 return False
-            with history.lock:
-                is_dropped = self.position < history.first
-                if is_dropped:  # before it was written: what is in the file has nothing to do with what follows
-                    self._follower = history.follow()
-                fields = array("q")
-                for _, piece in history.pieces(self.position, at_most=0 if is_dropped else at_once):
-                    fields += piece
-            if is_dropped:
+            fields = self._follower.read(at_once)
+            if fields is None:  # before it was written: what is in the file has nothing to do with what follows
+                self._follower = self._follow()
                 self._begin_segment(drop_earlier=True)
                 return True
             if not fields:
                 return False
             self._guarded(self._file.write, self._delta(fields), fields)
-            self.position += len(fields) // FIELDS
+            self.position = self._follower.position
             if self.is_open and self._file.wants_segment:
-                self._prepare_segment(at_once)
+                self._begin_segment()
             return True
 
-    def _prepare_segment(self, at_once: int) -> None:
-        """Have the fold go along faster than the events are written; where it has caught up the segment begins."""
+    def _follow(self) -> Follower:
+        """Return what folds the events as they are written: so the base of a segment is there when one is due."""
         history = self._recorder.history
-        if self._follower is None or self._follower.position < history.first:
-            with history.lock:
-                self._follower = history.follow()
-        if self._follower.advance(self.position, 4 * at_once):
-            self._begin_segment()
+        with history.lock:
+            return history.follow()
 
     def _begin_segment(self, drop_earlier: bool = False) -> None:
-        assert self._follower is not None
-        time_ns, base = self._follower.base()
-        self.position, cpu_ns = self._follower.position, self._follower.cpu_ns
-        self._follower = None
+        follower = self._follower
+        time_ns, base = follower.base()
+        self.position = follower.position
         self._describer = Describer(self._recorder.tables)
-        self._guarded(self._file.begin_segment, self._part(base, time_ns, cpu_ns), drop_earlier=drop_earlier)
+        part = self._part(base, time_ns, follower.cpu_ns)
+        self._guarded(self._file.begin_segment, part, drop_earlier=drop_earlier)
 
     def _delta(self, fields: array[int]) -> Part:
         entries = self._describer.describe(fields)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from asynctrace import cores
 from asynctrace import events as ev
 from asynctrace.events import Event, Part
 from asynctrace.formats import save_parts
@@ -16,7 +18,7 @@ from asynctrace.model.build import build_trace
 from asynctrace.model.content import content
 from asynctrace.model.tasks import short_name
 from asynctrace.model.trace import Trace
-from asynctrace.recorder.fold import Fold
+from asynctrace.recorder.fold import AnyFold, Fold
 from tests.perfetto_view import view
 
 _STEP_NS = 1000
@@ -44,11 +46,35 @@ def cuts(part: Part) -> list[int]:
     return [index for index in range(1, len(part.events)) if part.events[index - 1][0] < part.events[index][0]]
 
 
-def fold_of(events: Sequence[Event]) -> Fold:
-    """Return the fold of events."""
-    fold = Fold()
-    fold.advance(list(chain.from_iterable(events)))
+def flat(events: Iterable[Event]) -> array[int]:
+    """Return events as a fold takes them."""
+    return array("q", list(chain.from_iterable(events)))
+
+
+def new_fold() -> AnyFold:
+    """Return a fold of the core that is tested."""
+    if cores.native_module(cores.RECORDER) is None:
+        return Fold()
+    from asynctrace.recorder.native_fold import NativeFold
+
+    return NativeFold()
+
+
+def fold_of(events: Iterable[Event]) -> AnyFold:
+    """Return the fold of events, of the core that is tested."""
+    fold = new_fold()
+    fold.advance(flat(events))
     return fold
+
+
+def kept(fold: AnyFold) -> Fold:
+    """Return what a fold keeps, as the reference has it."""
+    if isinstance(fold, Fold):
+        return fold
+    from asynctrace.recorder.native_fold import NativeFold
+
+    assert isinstance(fold, NativeFold)
+    return fold.reference()
 
 
 def folded(part: Part, index: int) -> Part:

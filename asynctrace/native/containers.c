@@ -49,14 +49,21 @@ buffer_add(struct buffer *buffer, const void *bytes, size_t size)
 }
 
 int
+numbers_grow(struct numbers *numbers, size_t more)
+{
+    int64_t *moved = grown(numbers->items, &numbers->capacity, numbers->count + more, sizeof(int64_t));
+    if (moved == NULL) {
+        return -1;
+    }
+    numbers->items = moved;
+    return 0;
+}
+
+int
 numbers_add(struct numbers *numbers, int64_t number)
 {
-    if (numbers->count == numbers->capacity) {
-        int64_t *moved = grown(numbers->items, &numbers->capacity, numbers->count + 1, sizeof(int64_t));
-        if (moved == NULL) {
-            return -1;
-        }
-        numbers->items = moved;
+    if (numbers_reserve(numbers, 1) < 0) {
+        return -1;
     }
     numbers->items[numbers->count++] = number;
     return 0;
@@ -91,27 +98,33 @@ table_get(const struct table *table, int64_t key)
     return table->count ? table->entries[place_of(table, key)].value : 0;
 }
 
-static int
-table_grow(struct table *table)
+/* Move all to new memory; false, and no error is set, where there is none: then the table is as it was. */
+static bool
+move_to(struct table *table, size_t capacity)
 {
-    struct table larger = {NULL, table->capacity ? table->capacity * 2 : 16, table->count};
-    if (larger.capacity > SIZE_MAX / sizeof(struct entry)) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    larger.entries = PyMem_Calloc(larger.capacity, sizeof(struct entry));
-    if (larger.entries == NULL) {
-        PyErr_NoMemory();
-        return -1;
+    struct table moved = {NULL, capacity, table->count};
+    moved.entries = capacity <= SIZE_MAX / sizeof(struct entry) ? PyMem_Calloc(capacity, sizeof(struct entry)) : NULL;
+    if (moved.entries == NULL) {
+        return false;
     }
     for (size_t index = 0; index < table->capacity; index++) {
         struct entry entry = table->entries[index];
         if (entry.value != 0) {
-            larger.entries[place_of(&larger, entry.key)] = entry;
+            moved.entries[place_of(&moved, entry.key)] = entry;
         }
     }
     PyMem_Free(table->entries);
-    *table = larger;
+    *table = moved;
+    return true;
+}
+
+static int
+table_grow(struct table *table)
+{
+    if (!move_to(table, table->capacity ? table->capacity * 2 : 16)) {
+        PyErr_NoMemory();
+        return -1;
+    }
     return 0;
 }
 
@@ -160,6 +173,18 @@ table_clear(struct table *table)
     else if (table->count) {
         memset(table->entries, 0, table->capacity * sizeof(struct entry));
         table->count = 0;
+    }
+}
+
+void
+table_fit(struct table *table)
+{
+    size_t capacity = table->capacity;
+    while (capacity > SMALL && table->count < capacity / 8) {
+        capacity /= 2;
+    }
+    if (capacity < table->capacity) {
+        move_to(table, capacity); /* where there is no memory for it, the table stays as large as it is */
     }
 }
 

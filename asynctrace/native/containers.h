@@ -38,7 +38,15 @@ struct numbers {
     size_t capacity;
 };
 
+int numbers_grow(struct numbers *numbers, size_t more);
 int numbers_add(struct numbers *numbers, int64_t number);
+
+/* Make room for so many more numbers. */
+static inline int
+numbers_reserve(struct numbers *numbers, size_t more)
+{
+    return numbers->capacity - numbers->count >= more ? 0 : numbers_grow(numbers, more);
+}
 
 /* From a number to another that is not 0, or to a pointer. */
 struct entry {
@@ -56,6 +64,7 @@ uint64_t table_get(const struct table *table, int64_t key); /* 0 where it is not
 int table_set(struct table *table, int64_t key, uint64_t value);
 uint64_t table_take(struct table *table, int64_t key); /* and remove it */
 void table_clear(struct table *table); /* and keep its memory, if it is small */
+void table_fit(struct table *table);   /* give memory back where much was removed */
 void table_free(struct table *table);
 
 static inline void *

@@ -23,18 +23,22 @@ enum {
     CALL_STARTED = 11,
     CALL_FINISHED = 12,
     JOB_SUBMITTED = 13,
+    JOB_FORGOTTEN = 14,
     BLOCKING_STARTED = 15,
     BLOCKING_FINISHED = 16,
+    LOOP_SEEN = 17,
     LOOP_IDLE_STARTED = 18,
     LOOP_IDLE_FINISHED = 19,
     CALLBACK_RAN = 20,
     MARK = 21,
     LOST = 22,
     PROCESS_STARTED = 23,
+    FUNCTION_DROPPED = 24,
+    LOOP_GONE = 25,
 };
 enum { RAISED = 2, CLOSED = 4, OUTCOME_MASK = 7 };
 enum { CAUSE_TASK = 1, CAUSE_MASK = 7 };
-enum { THROWN = 8, SEEN_LATE = 32, YIELDED = 64, ASYNC_GENERATOR = 256 };
+enum { THROWN = 8, EAGER = 16, SEEN_LATE = 32, YIELDED = 64, ASYNC_GENERATOR = 256 };
 
 /* Its fields are in the order of an event's tuple, and of the seven numbers of a flat one. None is negative. */
 struct event {

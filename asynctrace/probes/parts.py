@@ -57,6 +57,8 @@ class PartWriter:
         self._base: tuple[int, list[Event]] = recorder.start_ns, []
         self._cpu_before_ns = 0  # the base
         self._describer = Describer(recorder.tables)
+        with recorder.history.lock:
+            self._follower = recorder.history.follow()  # some way behind `position`, until there is time for it
 
     @property
     def path(self) -> str:
@@ -105,9 +107,9 @@ class PartWriter:
         history = recorder.history
         with history.lock:
             if self.position < history.first:  # dropped before it was written: what was written does not lead there
-                follower = history.follow()
-                self.position = follower.position
-                self._next_file(follower, kept=0)
+                self._follower = history.follow()
+                self.position = self._follower.position
+                self._next_file(self._follower, kept=0)
             fields = array("q")
             for _, piece in history.pieces(self.position):
                 fields += piece
@@ -123,24 +125,25 @@ class PartWriter:
         return frame
 
     def make_room(self) -> Iterator[None]:
-        """Go on in a new file where this one is large; a piece of work for each step."""
-        if self._size < self._file_bytes:
-            return
+        """Go on in a new file where this one is large; a piece of work for each step.
+
+        The base of the next file is folded with what is written to this one: all of it at once would take seconds.
+        """
         history = self.recorder.history
-        with history.lock:
-            follower = history.follow()
         while True:
+            follower = self._follower
             is_there = follower.advance(self.position, _FOLLOW_AT_ONCE)
             yield
             with self._lock:
                 if self.position < history.first or self._is_busy:
                     return
                 if is_there and follower.position == self.position:
-                    self._next_file(follower, kept=1)
+                    if self._size >= self._file_bytes:
+                        self._next_file(follower, kept=1)
                     return
-            if follower.position < history.first:
-                with history.lock:
-                    follower = history.follow()
+            with history.lock:
+                if self._follower.position < history.first:
+                    self._follower = history.follow()
 
     def _next_file(self, follower: Follower, kept: int) -> None:
         self._number += 1

@@ -4,7 +4,7 @@ import asyncio
 from array import array
 from collections.abc import Callable, Iterable
 from types import CodeType, CoroutineType, FrameType
-from typing import Any, final
+from typing import Any, Self, TypeAlias, final
 
 from asynctrace.events import Event
 from asynctrace.probes.coroutines import BareStep as _BareStep
@@ -178,6 +178,52 @@ class TracedCoroutine:
     def __await__(self) -> TracedCoroutine: ...
     def __iter__(self) -> TracedCoroutine: ...
     def __next__(self) -> Any: ...
+
+class Fold:
+    """Who is alive, and in what state, after the events so far; its base is that of `native_fold.NativeFold`."""
+
+    def __init__(self) -> None: ...
+    @property
+    def count(self) -> int:
+        """How many events were folded; no more than fit in 63 bits."""
+
+    def advance(self, fields: array[int], /) -> None:
+        """Fold further events, flat ones, in order of time.
+
+        After an error those before the event that led to it are folded, the others are not.
+
+        Raises:
+            MemoryError: If there is none for what has come to life.
+            OverflowError: If a number is negative.
+            ValueError: If what is given is not flat events, seven integers of 64 bits each.
+        """
+
+    def copy(self) -> Self:
+        """Return a fold that goes its own way from here."""
+
+    def take_ended_tasks(self) -> list[int]:
+        """Return the ids of the tasks that ended since the last call."""
+
+    def state(self) -> FoldState:
+        """Return what it keeps, as plain values."""
+
+_Lives: TypeAlias = dict[int, tuple[Any, ...]]
+"""From an id to the attributes of its life, in the order of the `__slots__` of its class."""
+
+FoldState: TypeAlias = tuple[
+    _Lives,  # tasks
+    _Lives,  # coroutines
+    _Lives,  # threads
+    _Lives,  # calls
+    _Lives,  # jobs
+    _Lives,  # loops
+    list[int],  # blockings: thread, subject, other, site, flags
+    list[int],  # passed
+    list[int],  # functions dropped: site, thread
+    list[int],  # processes: thread, pid
+    list[int],  # forgotten jobs
+    list[int],  # ended tasks
+]
 
 @final
 class Scanner:

@@ -16,7 +16,7 @@ from typing import Any
 
 from asynctrace.events import FIELDS as FIELDS  # others have it from here
 from asynctrace.events import LOST, Event, in_time_order
-from asynctrace.recorder.fold import Fold
+from asynctrace.recorder.fold import AnyFold
 from asynctrace.recorder.stores import Store
 
 _ENTRY_BYTES = 200  # of a name, a text, a thread in the tables
@@ -67,7 +67,7 @@ class History:
         self._table_entries = table_entries
         self._chunks: deque[Chunk] = deque()
         self._chunk_events = max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, limit_bytes // store.event_bytes // 16))
-        self._fold = Fold()
+        self._fold = store.new_fold()
         self._kept_bytes = 0  # of the chunks
         self._base_ns = 0  # the time of the newest event that was dropped
         self._base_cpu_ns = 0
@@ -154,13 +154,14 @@ class History:
 
     def drop_oldest(self) -> list[int]:
         """Fold the oldest chunk into the base; return the tasks that ended in it. To be called with the lock held."""
-        chunk = self._chunks.popleft()
+        chunk = self._chunks[0]
         fields = chunk.fields()
-        self._fold.advance(fields)
+        self._chunks.popleft()
         self.first += len(chunk)
         self._kept_bytes -= self._store.bytes_of(chunk.packed)
         self._base_ns = max(self._base_ns, fields[-FIELDS])
         self._base_cpu_ns = chunk.cpu_ns
+        self._fold.advance(fields)
         return self._fold.take_ended_tasks()
 
     def pieces(
@@ -214,7 +215,7 @@ class History:
 class Follower:
     """A fold that goes along with a history, and gives the base at where it stands."""
 
-    def __init__(self, history: History, fold: Fold, position: int, time_ns: int, cpu_ns: int) -> None:
+    def __init__(self, history: History, fold: AnyFold, position: int, time_ns: int, cpu_ns: int) -> None:
         self.position = position  # the number of the event that it would fold next
         self.cpu_ns = cpu_ns  # of the process, about there
         self._history = history
@@ -227,13 +228,28 @@ class Follower:
         with history.lock:
             if self.position < history.first:
                 return False
-            pieces = list(history.pieces(self.position, number, at_most))
-        for chunk, fields in pieces:
-            self._fold.advance(fields)
-            self._time_ns = max(self._time_ns, fields[-FIELDS])
-            self.cpu_ns = chunk.cpu_ns
-            self.position += len(fields) // FIELDS
+            for chunk, fields in history.pieces(self.position, number, at_most):
+                self._fold_piece(chunk, fields)
         return self.position >= number
+
+    def read(self, at_most: int) -> array[int] | None:
+        """Go on by as many events as there are, up to so many, and return their fields; None if they were dropped."""
+        history = self._history
+        read = array("q")
+        with history.lock:
+            if self.position < history.first:
+                return None
+            for chunk, fields in history.pieces(self.position, at_most=at_most):
+                self._fold_piece(chunk, fields)
+                read += fields
+        return read
+
+    def _fold_piece(self, chunk: Chunk, fields: array[int]) -> None:
+        self._fold.advance(fields)
+        self._fold.take_ended_tasks()  # the history's own fold tells those
+        self._time_ns = max(self._time_ns, fields[-FIELDS])
+        self.cpu_ns = chunk.cpu_ns
+        self.position += len(fields) // FIELDS
 
     def base(self, time_ns: int = 0, lost: int | None = None) -> tuple[int, list[Event]]:
         """Return the time of the base, and its events: they lead to the state that the next event finds.

@@ -5,8 +5,10 @@ It follows the rules of the model's readers (`asynctrace.model`), and keeps noth
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from asynctrace.events import (
     ASYNC_GENERATOR,
@@ -58,8 +60,33 @@ _FIELDS = 7
 _MOST_PROCESSES = 1000
 
 
+class AnyFold(Protocol):
+    """A fold of either core."""
+
+    @property
+    def count(self) -> int:
+        """How many events were folded."""
+        ...
+
+    def advance(self, fields: array[int], /) -> None:
+        """Fold further events, flat ones, in order of time."""
+        ...
+
+    def copy(self) -> AnyFold:
+        """Return a fold that goes its own way from here."""
+        ...
+
+    def take_ended_tasks(self) -> list[int]:
+        """Return the ids of the tasks that ended since the last call."""
+        ...
+
+    def base(self, time_ns: int) -> list[Event]:
+        """Return events, all at `time_ns`, that lead a reader to the present state. The fold stays as it is."""
+        ...
+
+
 class Fold:
-    """Who is alive, and in what state, after the events so far.
+    """Who is alive, and in what state, after the events so far: the reference, in Python.
 
     Example:
         >>> fold = Fold()
@@ -79,8 +106,8 @@ class Fold:
         self.passed: set[int] = set()  # coroutines that go on without an event: one that they await was thrown into
         self.functions_dropped: dict[int, int] = {}  # site -> thread
         self.processes: deque[tuple[int, int]] = deque(maxlen=_MOST_PROCESSES)  # (thread, pid)
-        self._forgotten_jobs: set[int] = set()
-        self._ended_tasks: list[int] = []
+        self.forgotten_jobs: set[int] = set()  # that stay for as long as they are awaited
+        self.ended_tasks: list[int] = []  # since these were asked for last
 
     def copy(self) -> Fold:
         """Return a fold that goes its own way from here."""
@@ -96,13 +123,13 @@ class Fold:
         other.passed = set(self.passed)
         other.functions_dropped = dict(self.functions_dropped)
         other.processes = self.processes.copy()
-        other._forgotten_jobs = set(self._forgotten_jobs)
-        other._ended_tasks = list(self._ended_tasks)
+        other.forgotten_jobs = set(self.forgotten_jobs)
+        other.ended_tasks = list(self.ended_tasks)
         return other
 
     def take_ended_tasks(self) -> list[int]:
         """Return the ids of the tasks that ended since the last call."""
-        ended, self._ended_tasks = self._ended_tasks, []
+        ended, self.ended_tasks = self.ended_tasks, []
         return ended
 
     def base(self, time_ns: int) -> list[Event]:
@@ -266,7 +293,7 @@ class Fold:
         self.count += len(fields) // _FIELDS
         for thread in [thread for thread, life in threads.items() if life.is_empty()]:
             del threads[thread]
-        if self._forgotten_jobs:
+        if self.forgotten_jobs:
             self._drop_jobs()
 
     def _advance_rare(self, thread: int, kind: int, subject: int, other: int, site: int, flags: int) -> None:
@@ -281,7 +308,7 @@ class Fold:
             self.jobs[subject] = JobLife(thread, other, site, flags)
         elif kind == JOB_FORGOTTEN:
             if subject in self.jobs:
-                self._forgotten_jobs.add(subject)
+                self.forgotten_jobs.add(subject)
         elif kind == LOOP_SEEN:
             self.loops[subject] = LoopLife(thread, site, thread if flags & SEEN_LATE else 0)
         elif kind == LOOP_GONE:
@@ -310,7 +337,9 @@ class Fold:
         if not life.yields:
             key = life.parent
             awaiter = get(key)
-            while awaiter is not None:
+            for _ in range(len(self.coroutines)):  # two that await each other, as no program's do, have no end
+                if awaiter is None:
+                    break
                 if key in passed:
                     passed.discard(key)
                     awaiter.is_suspended = True
@@ -334,7 +363,7 @@ class Fold:
 
     def _end_task(self, id: int) -> None:
         root = self.tasks.pop(id).root
-        self._ended_tasks.append(id)
+        self.ended_tasks.append(id)
         life = self.coroutines.get(root)
         if life is not None and not life.is_generator:
             self._end_coroutine(root, life)
@@ -362,9 +391,9 @@ class Fold:
         """Drop the jobs that nothing holds: their call is over, and nobody awaits it still."""
         wanted = {life.awaited for life in self.tasks.values() if life.kind == WAITING}
         wanted.update(call.job for call in self.calls.values())
-        for id in self._forgotten_jobs - wanted:
+        for id in self.forgotten_jobs - wanted:
             del self.jobs[id]
-        self._forgotten_jobs &= wanted
+        self.forgotten_jobs &= wanted
 
 
 def _leave(running: list[int], id: int) -> None:

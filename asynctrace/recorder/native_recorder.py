@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Callable
 
 from asynctrace.recorder import _native
+from asynctrace.recorder.fold import AnyFold
+from asynctrace.recorder.native_fold import NativeFold
 from asynctrace.recorder.reference import Recorder, ThreadState
 from asynctrace.recorder.stores import Store
 
@@ -74,6 +76,10 @@ class PackedStore:
     def unpack(self, packed: bytearray, begin: int, end: int) -> array[int]:
         """Return the fields of some events of a chunk."""
         return _native.unpack(packed, begin, end)
+
+    def new_fold(self) -> AnyFold:
+        """Return what folds events in C."""
+        return NativeFold()
 
 
 class NativeRecorder(Recorder):

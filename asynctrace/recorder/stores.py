@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from asynctrace.events import FIELDS
+from asynctrace.recorder.fold import AnyFold, Fold
 
 
 class Store(Protocol):
@@ -75,6 +76,10 @@ class Store(Protocol):
 
     def unpack(self, packed: Any, begin: int, end: int) -> array[int]:
         """Return the fields of some events of a chunk."""
+        ...
+
+    def new_fold(self) -> AnyFold:
+        """Return what folds such events."""
         ...
 
 
@@ -164,3 +169,7 @@ class FlatStore:
     def unpack(self, packed: array[int], begin: int, end: int) -> array[int]:
         """Return some of an array."""
         return packed[begin * FIELDS : end * FIELDS]
+
+    def new_fold(self) -> AnyFold:
+        """Return the reference of what folds events."""
+        return Fold()

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ import asynctrace
 from asynctrace.events import Part
 from asynctrace.formats import load, load_parts, save_parts
 from asynctrace.model.build import build_trace
-from tests.cuts import assert_shows_the_same, cuts, fold_of, folded, slices_from, with_distinct_times
+from asynctrace.recorder.fold import Fold
+from tests.cuts import assert_shows_the_same, cuts, flat, fold_of, folded, kept, slices_from, with_distinct_times
 
 seeds = st.integers(0, 1 << 30)
 
@@ -50,6 +52,17 @@ def _check_two_goes(part: Part, first: int, second: int) -> None:
     assert in_two_goes.base(later_ns) == at_once.base(later_ns), f"cut at {first} and {second}"
 
 
+def _check_cores_agree(part: Part, indexes: list[int]) -> None:
+    native_fold = pytest.importorskip("asynctrace.recorder.native_fold")
+    found, expected = native_fold.NativeFold(), Fold()
+    for begin, end in pairwise([0, *indexes, len(part.events)]):
+        found.advance(flat(part.events[begin:end]))
+        expected.advance(flat(part.events[begin:end]))
+        assert found.base(1) == expected.base(1), f"after {end} events"
+        assert found.count == expected.count
+        assert found.take_ended_tasks() == expected.take_ended_tasks()
+
+
 @tried(35)
 @given(programs, st.booleans(), st.booleans(), st.booleans(), seeds)
 def test_a_program_cut_anywhere_shows_the_same(
@@ -67,6 +80,18 @@ def test_folding_in_two_goes_leads_to_the_same_as_in_one(root: Body, eager: bool
         for index in _some(cuts(part), seed, 5):
             for first in _some(cuts(part)[: cuts(part).index(index)], seed, 2):
                 _check_two_goes(part, first, index)
+
+
+@tried(25)
+@given(programs, st.booleans(), st.booleans(), st.booleans(), seeds)
+def test_both_cores_fold_a_program_alike(root: Body, eager: bool, decorate: bool, inside: bool, seed: int) -> None:
+    for part in _parts_of(root, eager, decorate, inside):
+        _check_cores_agree(part, sorted(_some(cuts(part), seed, 5)))
+
+
+def test_both_cores_fold_calls_jobs_threads_and_blocking_alike() -> None:
+    part = _recorded_with_calls()
+    _check_cores_agree(part, cuts(part))
 
 
 @pytest.mark.slow
@@ -155,7 +180,7 @@ def test_calls_jobs_threads_and_blocking_cut_anywhere_show_the_same() -> None:
 
 
 def test_nothing_stays_of_what_has_ended() -> None:
-    fold = fold_of(_recorded_with_calls().events)
+    fold = kept(fold_of(_recorded_with_calls().events))
     assert not (fold.tasks or fold.coroutines or fold.threads or fold.calls or fold.jobs or fold.blockings)
     assert not fold.passed
 

@@ -109,7 +109,17 @@ if on_uvloop not in IN_PROCESS:
     }
 
 # These can fail after the end, where there is nothing to stop and no hook to blame.
-BEHIND = ("base.", "chunks.", "stores.", "describing.", "fold.", "keeper.", "living.", "reference.Recorder.")
+BEHIND = (
+    "base.",
+    "chunks.",
+    "stores.",
+    "describing.",
+    "fold.",
+    "native_fold.",
+    "keeper.",
+    "living.",
+    "reference.Recorder.",
+)
 _LISTED = "finding._listed"  # tries again where a set that changes cannot be listed, which is a RuntimeError
 SILENT = ("stream.Stream.close", "processes.ProcessProbe.close", _LISTED, *BEHIND)
 
@@ -306,7 +316,7 @@ FUNCTIONS = [name for name in fault_points.functions() if not fault_points.is_ou
 
 # The native core does some of these itself (see test_native_faults.py), the reference has no use for what makes it one.
 DONE_IN_C = {"causes.*", "coroutines.*", "loop.*", "monitoring.*", "runs.*", "tasks.*", "wrapping.*"}
-OF_THE_NATIVE_CORE = {"native_loop.*", "native_recorder.*", "native_wrapping.*"}
+OF_THE_NATIVE_CORE = {"native_fold.*", "native_loop.*", "native_recorder.*", "native_wrapping.*"}
 
 
 def _may_stay_out(name: str) -> bool:

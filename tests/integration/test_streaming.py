@@ -244,6 +244,27 @@ def test_events_that_memory_could_not_hold_until_they_were_written_are_told_as_l
     assert content(trace) == content(recording.trace)
 
 
+def test_a_segment_begins_at_the_event_at_which_one_is_due(tmp_path: Path) -> None:
+    from asynctrace.events import MARK
+    from asynctrace.recorder import make_recorder
+    from asynctrace.streaming import FileSink
+
+    recorder = make_recorder()
+    recorder.begin()
+    thread, site = recorder.local.state.id, recorder.text("mark")
+    for number in range(20_000):
+        recorder.append((recorder.start_ns + number, thread, MARK, 0, 0, site, 0))
+    recorder.settle()
+    sink = FileSink(recorder, tmp_path / "out.pftrace", 1 << 19)
+    sink.begin()
+    while sink.take(100):
+        assert not sink._file.wants_segment
+    sink.finish(recorder.start_ns + 20_000, recorder.cpu_ns(), [])
+
+    trace = asynctrace.load(tmp_path / "out.pftrace")
+    assert trace.lost > 0 and trace.lost + len(trace.marks) == 20_000
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # libraries of other tests have threads
 def test_a_forked_child_leaves_the_parents_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "out.pftrace"

@@ -1,4 +1,5 @@
-/* Faults for tests: each place in the hooks that can fail, for want of memory, can be made to (tests/integration/test_native_faults.py).
+/* Faults for tests: each place in the hooks that can fail, for want of memory, can be made to (tests/integration/test_native_faults.py);
+ * and each place in the fold (tests/unit/recorder/test_native_fold.py).
  *
  * The quickest ways have no such place: while faults are on they are not taken. A block then has room for one event, and
  * neither a thread's state nor a site is found in a cache.

@@ -5,6 +5,7 @@
 #include "events.h"
 #include "standins.h"
 
+int add_fold(PyObject *module);                                    /* fold_type.c */
 PyObject *set_class_of_code(PyObject *module, PyObject *function); /* wakes.c */
 PyObject *fail_at(PyObject *module, PyObject *number);             /* faults.c */
 PyObject *frame_key(PyObject *module, PyObject *frame);            /* frames.c */
@@ -40,7 +41,8 @@ execute(PyObject *module)
             return -1;
         }
     }
-    if (learn_asyncio() < 0 || learn_frames() < 0 || learn_suspended() < 0 || add_scanner(module) < 0) {
+    if (learn_asyncio() < 0 || learn_frames() < 0 || learn_suspended() < 0 || add_scanner(module) < 0 ||
+        add_fold(module) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "FRAMES_ARE_KNOWN", frames_are_known ? Py_True : Py_False);

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "faults.h"
+
 #ifdef Py_GIL_DISABLED
 #error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
 #endif
@@ -43,16 +45,6 @@ enum { CAUSE_UNKNOWN = 0, CAUSE_TASK = 1, CAUSE_TIMER = 2, CAUSE_IO = 3, CAUSE_T
 
 /* clock.c: CLOCK_MONOTONIC in nanoseconds, as time.monotonic_ns(). */
 int64_t now_ns(void);
-
-/* faults.c: whether a place that can fail is to fail now, for a test; MemoryError is set then. */
-extern bool faults_are_on;
-bool fails_here(void);
-
-static inline bool
-fault(void)
-{
-    return faults_are_on && fails_here();
-}
 
 /* addresses.c: a map from addresses to numbers, or to pointers of whoever owns it. */
 typedef struct {

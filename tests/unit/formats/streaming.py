@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 from asynctrace.events import LOST, Event, Part
 from asynctrace.formats.perfetto_stream import StreamFile
-from asynctrace.recorder.fold import Fold
+from tests.cuts import fold_of
 
 LARGE = 1 << 30
 _TABLES = ("threads", "names", "sites", "expressions", "stacks")
@@ -75,8 +74,7 @@ def base_of(part: Part, count: int) -> Part:
     """Return the base after the first `count` events of a part."""
     before = part.events[:count]
     time_ns = max([part.start_ns, *(event[0] for event in before)])
-    fold = Fold()
-    fold.advance(list(chain.from_iterable(before)))
+    fold = fold_of(before)
     lost: Event = (time_ns, 0, LOST, 0, count, 0, 0)
     events = [lost, *fold.base(time_ns)]
     return replace(

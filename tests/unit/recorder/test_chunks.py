@@ -132,7 +132,25 @@ def test_a_follower_whose_events_were_dropped_says_so() -> None:
     history.drop_oldest()
 
     assert not follower.advance(2000)
+    assert follower.read(100) is None
     assert follower.position == 0
+
+
+def test_a_follower_that_is_read_gives_each_event_once_and_the_base_of_where_it_stands() -> None:
+    events = [(time_ns, 1, COROUTINE_STARTED, time_ns, 0, 1, 0) for time_ns in range(1, 2001)]
+    history = history_of(*events, limit_bytes=1)
+    settle(history, 2000)
+    follower = history.follow()
+    read: list[Event] = []
+
+    while fields := follower.read(300):
+        read += events_of(fields)
+        assert follower.position == len(read)
+        time_ns, base = follower.base()
+        assert (time_ns, base[0][4]) == (read[-1][0], len(read))
+        assert [event[3] for event in base if event[2] == COROUTINE_STARTED] == [event[3] for event in read]
+
+    assert read == events
 
 
 def test_the_number_of_an_event_is_found_by_its_time() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import random
 from array import array
-from itertools import chain
 
 from asynctrace import events as ev
 from asynctrace.events import Event
-from asynctrace.recorder.fold import Fold
-from tests.cuts import assert_shows_the_same, cuts, fold_of, with_distinct_times
+from tests.cuts import assert_shows_the_same, cuts, flat, fold_of, kept, new_fold, with_distinct_times
 from tests.strategies_parts import example_part
 
 MAIN, WORKER = 1, 2
@@ -82,7 +80,7 @@ def test_a_creator_that_has_ended_is_not_named() -> None:
 def test_the_base_does_not_change_the_fold() -> None:
     fold = fold_of(WAITING)
     assert fold.base(9) == fold.base(9)
-    fold.advance([])
+    fold.advance(flat([]))
     assert len(fold.base(9)) == 6
 
 
@@ -101,9 +99,9 @@ def test_a_copy_goes_its_own_way() -> None:
         event(ev.FUNCTION_DROPPED, 0, 0, 6),
         event(ev.LOOP_IDLE_STARTED, LOOP),
     )
-    other.advance(list(chain.from_iterable(later)))
+    other.advance(flat(later))
     assert fold.base(9) == before
-    fold.advance(list(chain.from_iterable(later)))
+    fold.advance(flat(later))
     assert fold.base(9) == other.base(9) != before
     assert fold.count == other.count == 14
 
@@ -117,7 +115,7 @@ def test_tasks_that_ended_are_told_once() -> None:
     fold = fold_of((*WAITING, event(ev.TASK_CREATED, B), event(ev.TASK_COLLECTED, B)))
     assert fold.take_ended_tasks() == [B]
     assert fold.take_ended_tasks() == []
-    fold.advance([*event(ev.STEP_STARTED, A, LOOP), *event(ev.STEP_FINISHED, A, 0, 0, ev.RETURNED)])
+    fold.advance(flat([event(ev.STEP_STARTED, A, LOOP), event(ev.STEP_FINISHED, A, 0, 0, ev.RETURNED)]))
     assert fold.take_ended_tasks() == [A]
 
 
@@ -144,9 +142,9 @@ def test_a_job_stays_until_it_is_forgotten_and_nobody_awaits_it() -> None:
     forgotten = event(ev.JOB_FORGOTTEN, JOB, thread=WORKER)
     fold = fold_of((*waiting, forgotten))
     assert (MAIN, ev.JOB_SUBMITTED, JOB, A, CODE, LATE | ev.JOB_PROCESS) in [each[1:] for each in fold.base(9)]
-    fold.advance(list(event(ev.STEP_STARTED, A, LOOP)))
-    assert not fold.jobs
-    assert not fold_of((submitted, forgotten)).jobs
+    fold.advance(flat([event(ev.STEP_STARTED, A, LOOP)]))
+    assert not kept(fold).jobs
+    assert not kept(fold_of((submitted, forgotten))).jobs
 
 
 def test_a_job_that_is_awaited_though_its_call_is_over_has_its_outcome() -> None:
@@ -170,13 +168,13 @@ def test_calls_that_get_no_end_go_with_the_one_around_them() -> None:
             event(ev.CALL_FINISHED, 1, 0, 0, ev.RETURNED),
         )
     )
-    assert not fold.calls
-    assert not fold.threads
+    assert not kept(fold).calls
+    assert not kept(fold).threads
 
 
 def test_a_million_events_of_tasks_that_ended_leave_nothing() -> None:
-    fold = Fold()
-    fold.advance(list(event(ev.LOOP_SEEN, LOOP, 0, 4)))
+    fold = new_fold()
+    fold.advance(flat([event(ev.LOOP_SEEN, LOOP, 0, 4)]))
     pattern = (
         (ev.TASK_CREATED, 0, 0, CODE, 0),
         (ev.TASK_READY, 0, 0, 0, ev.CAUSE_TASK),
@@ -198,7 +196,8 @@ def test_a_million_events_of_tasks_that_ended_leave_nothing() -> None:
         fold.advance(fields)
         assert len(fold.take_ended_tasks()) == 5000
     assert fold.count == 1_000_001
-    assert not (fold.tasks or fold.coroutines or fold.threads or fold.passed)
+    left = kept(fold)
+    assert not (left.tasks or left.coroutines or left.threads or left.passed)
     assert [each[2] for each in fold.base(0)] == [ev.LOOP_SEEN]
 
 
