@@ -28,6 +28,7 @@ from asynctrace.events import (
     STEP_FINISHED,
     TASK_READY,
 )
+from asynctrace.probes.attributes import own, remove_own, set_own
 from asynctrace.probes.causes import completed_from
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.jobs import JobId
@@ -37,7 +38,7 @@ from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
 
-_MARK = "_asynctrace"  # the attribute that makes a loop ours; by address a new loop would be taken for an old one
+_MARK = "_asynctrace"  # of the shims that are functions
 _PY_STEPS = tuple(
     function for name in ("__step", "__wakeup") if (function := vars(PyTask).get(f"_Task{name}")) is not None
 )
@@ -57,6 +58,10 @@ _SHIMMED = (
     "add_reader",
     "add_writer",
 )
+# The probes of loops, by the loop's address, which may be that of a loop that is gone: see `probe_of`. An attribute of
+# the loop would do as well, but each one more may be one too many: see asynctrace/probes/attributes.py.
+_probes: weakref.WeakValueDictionary[int, LoopProbe] = weakref.WeakValueDictionary()
+_claims: dict[int, LoopProbe] = {}  # the same, while a thread is about to put them there
 shim_types: set[type] = set()  # of the native core, once it is there; the reference's are functions with a mark
 
 
@@ -110,12 +115,14 @@ class LoopProbe:
     def prepare(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make the shims, for one loop."""
         for name in _SHIMMED:
-            self._shims[name] = self._make_shim(name, loop, self.loop_ref), _own(loop, name)
+            if name == "call_later" and _original(loop, name) is _base_events.BaseEventLoop.call_later:
+                continue  # it goes on to call_at, which knows when the timer is due
+            self._shims[name] = self._make_shim(name, loop, self.loop_ref), _own_but_ours(loop, name)
         selector: Any = getattr(loop, "_selector", None)
         if issubclass(type(selector), selectors.BaseSelector):
             try:
                 ref = weakref.ref(selector)
-                self._select = ref, self._make_shim("select", selector, ref), _own(selector, "select")
+                self._select = ref, self._make_shim("select", selector, ref), _own_but_ours(selector, "select")
             except TypeError:
                 self._select = None
 
@@ -146,20 +153,31 @@ class LoopProbe:
         return StepRun(callback, self, entry)
 
     def claim(self, loop: asyncio.AbstractEventLoop) -> LoopProbe:
-        """Become the probe that the loop carries, and return it; another one where another thread was first."""
-        probe: LoopProbe = vars(loop).setdefault(_MARK, self)
-        return probe
+        """Become the probe of the loop, and return it; another one where another thread was first."""
+        address = id(loop)
+        try:
+            claimed = _claims.setdefault(address, self)
+            if claimed is not self and claimed.loop_ref() is loop:
+                return claimed
+            probe = probe_of(loop)
+            if probe is None:
+                probe = _probes[address] = self
+            return probe
+        finally:
+            if _claims.get(address) is self:
+                del _claims[address]
 
     def put_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put the shims on the loop, if they have not been yet: one thread may have claimed it, and another meet it."""
         if self._is_on:
             return
-        vars(loop).update({name: shim for name, (shim, _) in self._shims.items()})
+        for name, (shim, _) in self._shims.items():
+            set_own(loop, name, shim)
         selector = self._select[0]() if self._select is not None else None
         if selector is not None and self._select is not None:
             try:
-                selector.select = self._select[1]
-            except AttributeError:
+                set_own(selector, "select", self._select[1])
+            except (AttributeError, TypeError):
                 self._select = None
         self._is_on = True
 
@@ -172,8 +190,8 @@ class LoopProbe:
         """Take the shims off where they are still ours; another tool's shim above one of ours goes on through it."""
         loop = self.loop_ref()
         if loop is not None:
-            if vars(loop).get(_MARK) is self:
-                vars(loop).pop(_MARK, None)
+            if _probes.get(id(loop)) is self:
+                _probes.pop(id(loop), None)
             for name, (shim, earlier) in self._shims.items():
                 _put_back(loop, name, shim, earlier)
         selector = self._select[0]() if self._select is not None else None
@@ -362,11 +380,9 @@ class LoopProbe:
 
     def _make_call_later(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref
-        # asyncio's own call_later goes on to call_at, which knows when the timer is due.
-        is_through = original is not _base_events.BaseEventLoop.call_later
 
         def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
-            if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
+            if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
                 try:
                     callback = CallbackRun(callback, self, self.timer_after(delay))
                 except BaseException as error:
@@ -384,7 +400,7 @@ class LoopProbe:
         loop: Any = self.loop_ref()
         if (
             type(loop).time is _base_events.BaseEventLoop.time
-            and "time" not in vars(loop)
+            and own(loop, "time") is None
             and type(when) is float
             and abs(when) < _NEVER_S  # not nan either
         ):
@@ -518,16 +534,16 @@ def make_probe(loop: asyncio.AbstractEventLoop, native: ModuleType | None) -> Lo
 
 
 def probe_of(loop: Any) -> LoopProbe | None:
-    """Return the probe that a loop carries, or None."""
-    found = getattr(loop, "__dict__", {}).get(_MARK)
-    return found if isinstance(found, LoopProbe) else None
+    """Return the probe of a loop, or None."""
+    probe = _probes.get(id(loop))
+    return probe if probe is not None and probe.loop_ref() is loop else None
 
 
-def _own(owner: Any, name: str) -> Any:
+def _own_but_ours(owner: Any, name: str) -> Any:
     """Return what the owner has as its own; None for a shim that another thread is about to take off."""
-    own = vars(owner).get(name)
-    is_ours = type(own) in shim_types or (type(own) is FunctionType and _MARK in vars(own))
-    return None if is_ours else own
+    found = own(owner, name)
+    is_ours = type(found) in shim_types or (type(found) is FunctionType and _MARK in vars(found))
+    return None if is_ours else found
 
 
 def qualified_name(owner: Any, name: str) -> str:
@@ -537,11 +553,11 @@ def qualified_name(owner: Any, name: str) -> str:
 
 def _original(owner: Any, name: str) -> Callable[..., Any]:
     """Return what a shim calls, as a function of the owner: a bound method would keep the owner alive."""
-    own = _own(owner, name)
-    if own is not None:  # another tool's shim, which the owner holds anyway
+    found = _own_but_ours(owner, name)
+    if found is not None:  # another tool's shim, which the owner holds anyway
 
         def through(_: Any, *args: Any, **keywords: Any) -> Any:
-            return own(*args, **keywords)
+            return found(*args, **keywords)
 
         return through
     return getattr(type(owner), name)  # type: ignore[no-any-return]
@@ -553,12 +569,12 @@ def _keywords(context: Any) -> dict[str, Any]:
 
 
 def _put_back(owner: Any, name: str, shim: Any, earlier: Any) -> None:
-    if vars(owner).get(name) is not shim:
+    if own(owner, name) is not shim:
         return
     if earlier is None:
-        vars(owner).pop(name, None)
+        remove_own(owner, name)
     else:
-        setattr(owner, name, earlier)
+        set_own(owner, name, earlier)
 
 
 def _without_our_frame(handle: Any) -> Any:

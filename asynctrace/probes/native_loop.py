@@ -23,10 +23,11 @@ class NativeLoopProbe(_native.LoopState, LoopProbe):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.has_machine_clock = type(loop).time is _base_events.BaseEventLoop.time
+        clock = _base_events.BaseEventLoop.time
+        self.machine_clock = clock if type(loop).time is clock else None
 
     def _make_shim(self, name: str, owner: Any, owner_ref: Callable[[], Any]) -> Any:
         original = _original(owner, name)
-        if name == "run_in_executor" or original is _base_events.BaseEventLoop.call_later:
-            return super()._make_shim(name, owner, owner_ref)  # seldom called, or with nothing to do
+        if name == "run_in_executor":
+            return super()._make_shim(name, owner, owner_ref)  # seldom called
         return _native.Shim(name, self, owner_ref, original, qualified_name(owner, name))

@@ -100,7 +100,7 @@ class Core:
 class LoopState:
     """The native half of a LoopProbe, and its base."""
 
-    has_machine_clock: bool
+    machine_clock: object
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
     def callback_run(self, callback: Any, cause: Cause) -> Any: ...

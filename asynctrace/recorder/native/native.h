@@ -245,7 +245,7 @@ struct LoopState {
     PyObject *open_step;  /* or None */
     PyObject *meet;       /* or None */
     int64_t loop_id;
-    bool has_machine_clock; /* the loop's class tells the time of the machine */
+    PyObject *machine_clock; /* the function whose result is the machine's time, where the loop's class has it; or None */
 };
 extern PyTypeObject LoopState_Type;
 

@@ -21,6 +21,7 @@ typedef struct {
 } Shim;
 
 static PyObject *get_running_loop; /* asyncio.events._get_running_loop */
+static PyObject *time_name;
 
 static PyObject *
 owner_of(Shim *self) /* new reference; None when it is gone */
@@ -236,21 +237,21 @@ timer_at(Shim *self, PyObject *when, Cause *cause)
 {
     *cause = (Cause){CAUSE_TIMER, 0, 0, 0};
     double at_s = PyFloat_CheckExact(when) ? PyFloat_AS_DOUBLE(when) : NEVER_S;
-    if (!self->probe->has_machine_clock || !(at_s < NEVER_S && at_s > -NEVER_S)) { /* not nan either */
+    PyObject *known = self->probe->machine_clock;
+    if (known == NULL || known == Py_None || !(at_s < NEVER_S && at_s > -NEVER_S)) { /* not nan either */
         return 0;
     }
     PyObject *owner = owner_of(self);
-    PyObject *own = owner != Py_None ? PyObject_GenericGetDict(owner, NULL) : NULL;
-    Py_DECREF(owner);
-    if (own == NULL) {
+    PyObject *clock = owner != Py_None ? PyObject_GenericGetAttr(owner, time_name) : NULL;
+    /* Unless the loop has another one of its own. Its __dict__ is not asked: see probes/attributes.py. */
+    if (clock == NULL) {
         PyErr_Clear();
-        return 0;
     }
-    int has_own_clock = PyMapping_HasKeyString(own, "time");
-    Py_DECREF(own);
-    if (!has_own_clock) {
+    else if (PyMethod_Check(clock) && PyMethod_GET_SELF(clock) == owner && PyMethod_GET_FUNCTION(clock) == known) {
         cause->due_ns = (int64_t)(at_s * 1e9);
     }
+    Py_XDECREF(clock);
+    Py_DECREF(owner);
     return 0;
 }
 
@@ -409,6 +410,9 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
         if (get_running_loop == NULL) {
             return NULL;
         }
+    }
+    if (time_name == NULL && (time_name = PyUnicode_InternFromString("time")) == NULL) {
+        return NULL;
     }
     Shim *self = (Shim *)type->tp_alloc(type, 0);
     if (self != NULL) {
