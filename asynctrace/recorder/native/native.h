@@ -297,7 +297,7 @@ bool is_run(PyObject *object);
 extern PyTypeObject Shim_Type;
 
 /* wakes.c: what completed a future outside of any run. */
-int completed_from(Core *core, Cause *cause);
+int completed_from(Core *core, PyFrameObject *frame, Cause *cause); /* the frame that queued; steals the reference */
 
 /* frames.c */
 typedef struct _PyInterpreterFrame Frame;
