@@ -76,7 +76,7 @@ class Core:
         codes: dict[int, tuple[int, CodeType]],
         site: Callable[[CodeType], int],
         text: Callable[[str], int],
-        names: dict[int, str],
+        names: dict[int, str | int],
     ) -> None: ...
     def append(self, event: Event, /) -> None:
         """Append an event.

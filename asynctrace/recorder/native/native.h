@@ -131,7 +131,7 @@ typedef struct {
     PyObject *codes;  /* the dict of Tables: address -> (site, code) */
     PyObject *text;   /* Tables.text */
     PyObject *site;   /* Tables.site */
-    PyObject *names;  /* task -> its name */
+    PyObject *names;  /* task -> its name, or the number that asyncio has named it by */
     Block *first, *last;
     size_t count; /* events in the blocks */
     int64_t first_id; /* ids are above this: of the process */
