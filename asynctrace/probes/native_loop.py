@@ -6,6 +6,7 @@ import asyncio
 import sys
 from asyncio import base_events as _base_events
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from asynctrace.probes import causes, loop, runs
@@ -19,9 +20,22 @@ runs.run_types.append(_native.Run)
 # asyncio's own call_soon and call_soon_threadsafe go on to a third method. A shim on that one makes each call of them a
 # little slower, and takes the room of one attribute where that of the two would be one too many: since CPython 3.13 a
 # new loop has room for three (see asynctrace/probes/attributes.py).
-_HAS_LITTLE_ROOM = sys.version_info >= (3, 13)
 _INNER = "_call_soon"
 _QUEUEING = ("call_soon", "call_soon_threadsafe", _INNER)
+
+
+def _is_inner_known() -> bool:
+    """Return whether this asyncio has that method, as it has been since 3.11."""
+    methods = [vars(_base_events.BaseEventLoop).get(name) for name in _QUEUEING]
+    codes = [method.__code__ for method in methods if isinstance(method, FunctionType)]
+    if len(codes) < len(_QUEUEING):
+        return False
+    *outer, inner = codes
+    arguments = inner.co_varnames[: inner.co_argcount]
+    return arguments == ("self", "callback", "args", "context") and all(_INNER in code.co_names for code in outer)
+
+
+_IS_INNER_USED = sys.version_info >= (3, 13) and _is_inner_known()
 
 
 class NativeLoopProbe(_native.LoopState, LoopProbe):
@@ -36,7 +50,7 @@ class NativeLoopProbe(_native.LoopState, LoopProbe):
 
     def _instead_of(self, names: list[str], loop: asyncio.AbstractEventLoop) -> list[str]:
         if (
-            not _HAS_LITTLE_ROOM
+            not _IS_INNER_USED
             or self._selector_ref is None
             or not is_asyncios(loop, _base_events.BaseEventLoop, *_QUEUEING)
         ):
