@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import sys
 import weakref
 from asyncio import base_events as _base_events
 from asyncio import events as _events
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from asynctrace.clock import now_ns
@@ -28,16 +30,17 @@ from asynctrace.events import (
     STEP_FINISHED,
     TASK_READY,
 )
+from asynctrace.probes.attributes import inherited, own, remove_own, set_own
 from asynctrace.probes.causes import completed_from
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.jobs import JobId
-from asynctrace.probes.runs import CallbackRun, Run, StepRun
+from asynctrace.probes.runs import CallbackRun, Run, StepRun, is_run
 from asynctrace.probes.tasks import PyTask, TaskEntry, TaskTable, is_task_type
 from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder, ThreadState
 from asynctrace.recorder.reference import Cause
 
-_MARK = "_asynctrace"  # the attribute that makes a loop ours; by address a new loop would be taken for an old one
+_MARK = "_asynctrace"  # of the shims that are functions
 _PY_STEPS = tuple(
     function for name in ("__step", "__wakeup") if (function := vars(PyTask).get(f"_Task{name}")) is not None
 )
@@ -48,15 +51,19 @@ UNKNOWN: Cause = (CAUSE_UNKNOWN, 0, 0, 0)
 IO: Cause = (CAUSE_IO, 0, 0, 0)
 _step_types: set[type] = set()
 # In the order in which they are put on a loop.
-_SHIMMED = (
-    "call_soon",
-    "call_soon_threadsafe",
-    "call_at",
-    "call_later",
-    "run_in_executor",
-    "add_reader",
-    "add_writer",
-)
+_SHIMMED = ("call_soon", "call_soon_threadsafe", "call_at", "call_later", "run_in_executor")
+_READERS = ("add_reader", "add_writer")
+_INNER_READERS = ("_add_reader", "_add_writer")  # what they go on to, and transports begin with
+# (how the two are called, where the handle lies in what the second one registers)
+_ADDING = {
+    (f"BaseSelectorEventLoop.{outer}", f"BaseSelectorEventLoop.{inner}"): place
+    for place, (outer, inner) in enumerate(zip(_READERS, _INNER_READERS, strict=True))
+}
+_SELECTOR_SHIMMED = ("select", "register", "modify")
+# The probes of loops, by the loop's address, which may be that of a loop that is gone: see `probe_of`. An attribute of
+# the loop would do as well, but each one more may be one too many: see asynctrace/probes/attributes.py.
+_probes: weakref.WeakValueDictionary[int, LoopProbe] = weakref.WeakValueDictionary()
+_claims: dict[int, LoopProbe] = {}  # the same, while a thread is about to put them there
 shim_types: set[type] = set()  # of the native core, once it is there; the reference's are functions with a mark
 
 
@@ -99,7 +106,8 @@ class LoopProbe:
         self._meet: Callable[[asyncio.AbstractEventLoop], None] | None = None  # see `await_thread`
         self._is_uvloop = any(kind.__module__ == "uvloop.loop" for kind in type(loop).__mro__)
         self._shims: dict[str, tuple[Any, Any]] = {}  # name -> (ours, what the loop had there as its own, or None)
-        self._select: tuple[weakref.ref[Any], Any, Any] | None = None  # (the selector, ours, what it had)
+        self._selector_ref: Callable[[], Any] | None = None  # None: its selector has no shims
+        self._selector_shims: dict[str, tuple[Any, Any]] = {}  # the same as of the loop
 
     def install(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put the shims on the loop."""
@@ -109,15 +117,23 @@ class LoopProbe:
 
     def prepare(self, loop: asyncio.AbstractEventLoop) -> None:
         """Make the shims, for one loop."""
-        for name in _SHIMMED:
-            self._shims[name] = self._make_shim(name, loop, self.loop_ref), _own(loop, name)
+        names = list(_SHIMMED)
         selector: Any = getattr(loop, "_selector", None)
-        if issubclass(type(selector), selectors.BaseSelector):
-            try:
-                ref = weakref.ref(selector)
-                self._select = ref, self._make_shim("select", selector, ref), _own(selector, "select")
-            except TypeError:
-                self._select = None
+        kind = type(selector)
+        if issubclass(kind, selectors.BaseSelector) and kind.__dictoffset__ and kind.__weakrefoffset__:
+            ref = self._selector_ref = weakref.ref(selector)
+            for name in _SELECTOR_SHIMMED:
+                self._selector_shims[name] = self._make_shim(name, selector, ref), _own_but_ours(selector, name)
+        if self._selector_ref is None or not is_asyncios(loop, BaseSelectorEventLoop, *_READERS, *_INNER_READERS):
+            names.extend(_READERS)
+        for name in self._instead_of(names, loop):
+            if name == "call_later" and is_asyncios(loop, _base_events.BaseEventLoop, name):
+                continue  # it goes on to call_at, which knows when the timer is due
+            self._shims[name] = self._make_shim(name, loop, self.loop_ref), _own_but_ours(loop, name)
+
+    def _instead_of(self, names: list[str], loop: asyncio.AbstractEventLoop) -> list[str]:
+        """Return the methods of a loop that get shims where these would do."""
+        return names
 
     def _make_shim(self, name: str, owner: Any, owner_ref: Callable[[], Any]) -> Any:
         """Return what stands in the place of a method, of the loop or of its selector."""
@@ -130,6 +146,8 @@ class LoopProbe:
             "add_reader": self._make_add_reader,
             "add_writer": self._make_add_reader,
             "select": self._make_select,
+            "register": self._make_register,
+            "modify": self._make_register,
         }
         shim = makers[name](_original(owner, name))
         shim.__name__ = name
@@ -146,39 +164,49 @@ class LoopProbe:
         return StepRun(callback, self, entry)
 
     def claim(self, loop: asyncio.AbstractEventLoop) -> LoopProbe:
-        """Become the probe that the loop carries, and return it; another one where another thread was first."""
-        probe: LoopProbe = vars(loop).setdefault(_MARK, self)
-        return probe
+        """Become the probe of the loop, and return it; another one where another thread was first."""
+        address = id(loop)
+        try:
+            claimed = _claims.setdefault(address, self)
+            if claimed is not self and claimed.loop_ref() is loop:
+                return claimed
+            probe = probe_of(loop)
+            if probe is None:
+                probe = _probes[address] = self
+            return probe
+        finally:
+            if _claims.get(address) is self:
+                del _claims[address]
 
     def put_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Put the shims on the loop, if they have not been yet: one thread may have claimed it, and another meet it."""
         if self._is_on:
             return
-        vars(loop).update({name: shim for name, (shim, _) in self._shims.items()})
-        selector = self._select[0]() if self._select is not None else None
-        if selector is not None and self._select is not None:
-            try:
-                selector.select = self._select[1]
-            except AttributeError:
-                self._select = None
+        for name, (shim, _) in self._shims.items():
+            set_own(loop, name, shim)
+        selector = self._selector_ref() if self._selector_ref is not None else None
+        if selector is not None:
+            for name, (shim, _) in self._selector_shims.items():
+                set_own(selector, name, shim)
         self._is_on = True
 
     @property
     def sees_idle(self) -> bool:
         """Whether the loop's idle time, and so the end of what it does before, is seen."""
-        return self._select is not None
+        return self._selector_ref is not None
 
     def remove(self) -> None:
         """Take the shims off where they are still ours; another tool's shim above one of ours goes on through it."""
         loop = self.loop_ref()
         if loop is not None:
-            if vars(loop).get(_MARK) is self:
-                vars(loop).pop(_MARK, None)
+            if _probes.get(id(loop)) is self:
+                _probes.pop(id(loop), None)
             for name, (shim, earlier) in self._shims.items():
                 _put_back(loop, name, shim, earlier)
-        selector = self._select[0]() if self._select is not None else None
-        if selector is not None and self._select is not None:
-            _put_back(selector, "select", self._select[1], self._select[2])
+        selector = self._selector_ref() if self._selector_ref is not None else None
+        if selector is not None:
+            for name, (shim, earlier) in self._selector_shims.items():
+                _put_back(selector, name, shim, earlier)
 
     def await_thread(self, meet: Callable[[asyncio.AbstractEventLoop], None], guard: Guard) -> None:
         """Have the first shim that is called on the loop's own thread call `meet(loop)`: now it runs on another."""
@@ -362,11 +390,9 @@ class LoopProbe:
 
     def _make_call_later(self, original: Callable[..., Any]) -> Callable[..., Any]:
         get_loop = self.loop_ref
-        # asyncio's own call_later goes on to call_at, which knows when the timer is due.
-        is_through = original is not _base_events.BaseEventLoop.call_later
 
         def call_later(delay: Any, callback: Any, *args: Any, context: Any = None) -> Any:
-            if is_through and self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
+            if self.recorder is not None and callable(callback) and not issubclass(type(callback), Run):
                 try:
                     callback = CallbackRun(callback, self, self.timer_after(delay))
                 except BaseException as error:
@@ -384,7 +410,7 @@ class LoopProbe:
         loop: Any = self.loop_ref()
         if (
             type(loop).time is _base_events.BaseEventLoop.time
-            and "time" not in vars(loop)
+            and own(loop, "time") is None
             and type(when) is float
             and abs(when) < _NEVER_S  # not nan either
         ):
@@ -441,7 +467,7 @@ class LoopProbe:
     def _make_select(self, original: Callable[..., Any]) -> Callable[..., Any]:
 
         def select(timeout: float | None = None) -> Any:
-            selector = self._select[0]() if self._select is not None else None
+            selector = self._selector_ref() if self._selector_ref is not None else None
             recorder = self.recorder
             if recorder is None and self._meet is not None:
                 recorder = self._met()
@@ -468,6 +494,37 @@ class LoopProbe:
                         self.guard.check(error)
 
         return select
+
+    def _make_register(self, original: Callable[..., Any]) -> Callable[..., Any]:
+
+        def register(*args: Any, **keywords: Any) -> Any:
+            if self.recorder is not None and len(args) == 3:
+                try:
+                    self._wrap_added(args[2], sys._getframe(1))
+                except BaseException as error:
+                    self.guard.check(error)
+            try:
+                selector = self._selector_ref() if self._selector_ref is not None else None
+                return original(selector, *args, **keywords)
+            except BaseException as error:
+                drop_our_frame(error)
+                raise
+
+        return register
+
+    def _wrap_added(self, handles: Any, frame: FrameType) -> None:
+        """Wrap the callback of a handle that asyncio's own `add_reader` or `add_writer` is about to register.
+
+        Transports and the `sock_` methods go the same way; they are not what the program has put there.
+        """
+        caller = frame.f_back
+        place = _ADDING.get((caller.f_code.co_qualname, frame.f_code.co_qualname)) if caller is not None else None
+        if place is None:
+            return
+        handle: Any = handles[place]
+        callback = handle._callback
+        if type(handle) is _Handle and callable(callback) and not is_run(callback):
+            handle._callback = self.callback_run(callback, IO)  # type: ignore[attr-defined]  # typeshed leaves it out
 
     def close_late_step(self) -> None:
         """End the step in which the recording began: the loop has gone on to something else."""
@@ -518,16 +575,30 @@ def make_probe(loop: asyncio.AbstractEventLoop, native: ModuleType | None) -> Lo
 
 
 def probe_of(loop: Any) -> LoopProbe | None:
-    """Return the probe that a loop carries, or None."""
-    found = getattr(loop, "__dict__", {}).get(_MARK)
-    return found if isinstance(found, LoopProbe) else None
+    """Return the probe of a loop, or None."""
+    probe = _probes.get(id(loop))
+    return probe if probe is not None and probe.loop_ref() is loop else None
 
 
-def _own(owner: Any, name: str) -> Any:
+def _own_but_ours(owner: Any, name: str) -> Any:
     """Return what the owner has as its own; None for a shim that another thread is about to take off."""
-    own = vars(owner).get(name)
-    is_ours = type(own) in shim_types or (type(own) is FunctionType and _MARK in vars(own))
-    return None if is_ours else own
+    found = own(owner, name)
+    is_ours = type(found) in shim_types or (type(found) is FunctionType and _MARK in vars(found))
+    return None if is_ours else found
+
+
+def is_asyncios(loop: asyncio.AbstractEventLoop, base: type, *names: str) -> bool:
+    """Return whether methods of a loop are asyncio's own, those of this class of asyncio's."""
+    for name in names:
+        method = inherited(loop, name)
+        if method is None or not (
+            method is vars(base).get(name)
+            and type(method) is FunctionType
+            and method.__code__.co_qualname == f"{base.__qualname__}.{name}"
+            and _own_but_ours(loop, name) is None
+        ):
+            return False
+    return True
 
 
 def qualified_name(owner: Any, name: str) -> str:
@@ -537,11 +608,11 @@ def qualified_name(owner: Any, name: str) -> str:
 
 def _original(owner: Any, name: str) -> Callable[..., Any]:
     """Return what a shim calls, as a function of the owner: a bound method would keep the owner alive."""
-    own = _own(owner, name)
-    if own is not None:  # another tool's shim, which the owner holds anyway
+    found = _own_but_ours(owner, name)
+    if found is not None:  # another tool's shim, which the owner holds anyway
 
         def through(_: Any, *args: Any, **keywords: Any) -> Any:
-            return own(*args, **keywords)
+            return found(*args, **keywords)
 
         return through
     return getattr(type(owner), name)  # type: ignore[no-any-return]
@@ -553,12 +624,12 @@ def _keywords(context: Any) -> dict[str, Any]:
 
 
 def _put_back(owner: Any, name: str, shim: Any, earlier: Any) -> None:
-    if vars(owner).get(name) is not shim:
+    if own(owner, name) is not shim:
         return
     if earlier is None:
-        vars(owner).pop(name, None)
+        remove_own(owner, name)
     else:
-        setattr(owner, name, earlier)
+        set_own(owner, name, earlier)
 
 
 def _without_our_frame(handle: Any) -> Any:

@@ -77,7 +77,7 @@ class Core:
         codes: dict[int, tuple[int, CodeType]],
         site: Callable[[CodeType], int],
         text: Callable[[str], int],
-        names: dict[int, str],
+        names: dict[int, str | int],
     ) -> None: ...
     def append(self, event: Event, /) -> None:
         """Append an event.
@@ -101,7 +101,7 @@ class Core:
 class LoopState:
     """The native half of a LoopProbe, and its base."""
 
-    has_machine_clock: bool
+    machine_clock: object
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None: ...
     def callback_run(self, callback: Any, cause: Cause) -> Any: ...

@@ -132,9 +132,9 @@ class Describer:
         return entries
 
     def _add_names(self, tasks: dict[int, bool], entries: Entries) -> None:
-        names, given = self._tables.names, self._names
+        name_of, given = self._tables.name, self._names
         for task, has_ended in tasks.items():
-            name = names.get(task)
+            name = name_of(task)
             if name is not None and given.get(task) != name:
                 given[task] = entries.names[task] = name
             if has_ended and given.pop(task, None) is None and len(self._nameless) < _MOST_NAMELESS:
@@ -157,7 +157,7 @@ class Describer:
 
     def _add_late_names(self, entries: Entries) -> None:
         for task in list(self._nameless):
-            name = self._tables.names.get(task)
+            name = self._tables.name(task)
             if name is not None:
                 entries.names[task] = name
                 del self._nameless[task]

@@ -26,7 +26,7 @@ class Tables:
     """The tables of one process's recorder."""
 
     def __init__(self) -> None:
-        self.names: dict[int, str] = {}  # task -> its name
+        self.names: dict[int, str | int] = {}  # task -> its name, or the number that asyncio has named it by
         self.codes: dict[int, tuple[int, CodeType]] = {}  # address -> (site, the code, kept so that it stays)
         self._texts: dict[str, int] = {}
         self._stacks: dict[Places, int] = {}
@@ -80,6 +80,11 @@ class Tables:
     def threads(self) -> dict[int, ThreadInfo]:
         """The threads that are alive or that an event may name."""
         return {number: info for number, (_, info) in self._threads.copy().items()}
+
+    def name(self, task: int) -> str | None:
+        """Return a task's name, if it has been read."""
+        name = self.names.get(task)
+        return f"Task-{name}" if isinstance(name, int) else name
 
     def copy(self) -> Tables:
         """Return the tables as they are now."""

@@ -145,7 +145,7 @@ def test_names_texts_threads_and_code_are_forgotten_with_the_events_that_name_th
     with asynctrace.record(limit_bytes=MIB) as recording:
         asyncio.run(main())
         tables = recorder().tables
-        names = dict(tables.names)
+        names = {task: tables.name(task) for task in tables.names}
         codes = [code for _, code in tables.codes.values()]
         threads = tables.threads
 

@@ -127,6 +127,7 @@ traverse(LoopState *self, visitproc visit, void *arg)
     Py_VISIT(self->note_stack);
     Py_VISIT(self->open_step);
     Py_VISIT(self->meet);
+    Py_VISIT(self->machine_clock);
     return 0;
 }
 
@@ -142,6 +143,7 @@ clear(LoopState *self)
     Py_CLEAR(self->note_stack);
     Py_CLEAR(self->open_step);
     Py_CLEAR(self->meet);
+    Py_CLEAR(self->machine_clock);
     return 0;
 }
 
@@ -166,7 +168,7 @@ static PyMemberDef members[] = {
     {"open_step", T_OBJECT, offsetof(LoopState, open_step), 0, "what the next step has to see to first, or None"},
     {"_meet", T_OBJECT, offsetof(LoopState, meet), 0, "called on the loop's own thread, or None"},
     {"loop_id", T_LONGLONG, offsetof(LoopState, loop_id), 0, "the loop's id"},
-    {"has_machine_clock", T_BOOL, offsetof(LoopState, has_machine_clock), 0, "whether loop.time() is the machine's"},
+    {"machine_clock", T_OBJECT, offsetof(LoopState, machine_clock), 0, "what tells the machine's time, or None"},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -123,7 +123,7 @@ typedef struct {
     PyObject *codes;  /* the dict of Tables: address -> (site, code) */
     PyObject *text;   /* Tables.text */
     PyObject *site;   /* Tables.site */
-    PyObject *names;  /* task -> its name */
+    PyObject *names;  /* task -> its name, or the number that asyncio has named it by */
     Block *first, *last;
     size_t count; /* events in the blocks */
     int64_t first_id; /* ids are above this: of the process */
@@ -245,7 +245,7 @@ struct LoopState {
     PyObject *open_step;  /* or None */
     PyObject *meet;       /* or None */
     int64_t loop_id;
-    bool has_machine_clock; /* the loop's class tells the time of the machine */
+    PyObject *machine_clock; /* the function whose result is the machine's time, where the loop's class has it; or None */
 };
 extern PyTypeObject LoopState_Type;
 
@@ -297,7 +297,7 @@ bool is_run(PyObject *object);
 extern PyTypeObject Shim_Type;
 
 /* wakes.c: what completed a future outside of any run. */
-int completed_from(Core *core, Cause *cause);
+int completed_from(Core *core, PyFrameObject *frame, Cause *cause); /* the frame that queued; steals the reference */
 
 /* frames.c */
 typedef struct _PyInterpreterFrame Frame;

@@ -18,9 +18,12 @@ typedef struct {
     PyObject *original;  /* a function of the owner */
     PyObject *name, *qualified_name;
     bool is_threadsafe;
+    bool is_inner; /* of what asyncio's own call_soon and call_soon_threadsafe both go on to */
 } Shim;
 
 static PyObject *get_running_loop; /* asyncio.events._get_running_loop */
+static PyObject *soon_code, *threadsafe_code; /* of asyncio's own call_soon and call_soon_threadsafe */
+static PyObject *time_name;
 
 static PyObject *
 owner_of(Shim *self) /* new reference; None when it is gone */
@@ -96,21 +99,30 @@ cause_of_wake(Shim *self, Core *core, ThreadState *state, Cause *cause)
         *cause = state->cause;
         return 0;
     }
-    if (self->is_threadsafe) {
+    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
+    bool is_threadsafe = self->is_threadsafe;
+    if (self->is_inner && frame != NULL) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        is_threadsafe = (PyObject *)code == threadsafe_code;
+        if (is_threadsafe || (PyObject *)code == soon_code) {
+            PyFrameObject *back = PyFrame_GetBack(frame);
+            Py_SETREF(frame, back);
+        }
+        Py_DECREF(code);
+    }
+    if (is_threadsafe) {
         PyObject *running = fault() ? NULL : PyObject_CallNoArgs(get_running_loop), *owner = owner_of(self);
         bool is_here = running == owner;
         Py_XDECREF(running);
         Py_DECREF(owner);
-        if (running == NULL) {
-            return -1;
-        }
-        if (!is_here) {
+        if (running == NULL || !is_here) {
+            Py_XDECREF(frame);
             *cause = (Cause){CAUSE_THREAD, state->id, 0, 0};
-            return 0;
+            return running == NULL ? -1 : 0;
         }
         /* On the loop's own thread, outside of any run: a signal's handler, or a transport's callback. */
     }
-    return completed_from(core, cause);
+    return completed_from(core, frame, cause);
 }
 
 /* What is known of a wake before the loop is called. */
@@ -236,21 +248,21 @@ timer_at(Shim *self, PyObject *when, Cause *cause)
 {
     *cause = (Cause){CAUSE_TIMER, 0, 0, 0};
     double at_s = PyFloat_CheckExact(when) ? PyFloat_AS_DOUBLE(when) : NEVER_S;
-    if (!self->probe->has_machine_clock || !(at_s < NEVER_S && at_s > -NEVER_S)) { /* not nan either */
+    PyObject *known = self->probe->machine_clock;
+    if (known == NULL || known == Py_None || !(at_s < NEVER_S && at_s > -NEVER_S)) { /* not nan either */
         return 0;
     }
     PyObject *owner = owner_of(self);
-    PyObject *own = owner != Py_None ? PyObject_GenericGetDict(owner, NULL) : NULL;
-    Py_DECREF(owner);
-    if (own == NULL) {
+    PyObject *clock = owner != Py_None ? PyObject_GenericGetAttr(owner, time_name) : NULL;
+    /* Unless the loop has another one of its own. Its __dict__ is not asked: see probes/attributes.py. */
+    if (clock == NULL) {
         PyErr_Clear();
-        return 0;
     }
-    int has_own_clock = PyMapping_HasKeyString(own, "time");
-    Py_DECREF(own);
-    if (!has_own_clock) {
+    else if (PyMethod_Check(clock) && PyMethod_GET_SELF(clock) == owner && PyMethod_GET_FUNCTION(clock) == known) {
         cause->due_ns = (int64_t)(at_s * 1e9);
     }
+    Py_XDECREF(clock);
+    Py_DECREF(owner);
     return 0;
 }
 
@@ -367,6 +379,7 @@ way_of(const char *name, bool *is_threadsafe)
         void *way;
     } ways[] = {
         {"call_soon", (void *)call_soon},   {"call_soon_threadsafe", (void *)call_soon},
+        {"_call_soon", (void *)call_soon}, /* with (callback, args, context) */
         {"call_at", (void *)call_at},       {"call_later", (void *)call_later},
         {"add_reader", (void *)add_reader}, {"add_writer", (void *)add_reader},
         {"select", (void *)select_},
@@ -378,6 +391,33 @@ way_of(const char *name, bool *is_threadsafe)
         }
     }
     return NULL;
+}
+
+static int
+learn_code(PyObject *type, const char *name, PyObject **code)
+{
+    PyObject *function = PyObject_GetAttrString(type, name);
+    PyObject *found = function != NULL ? PyObject_GetAttrString(function, "__code__") : NULL;
+    Py_XDECREF(function);
+    if (found == NULL) {
+        return -1;
+    }
+    Py_XSETREF(*code, found);
+    return 0;
+}
+
+static int
+learn_callers_of_inner(void)
+{
+    PyObject *module = PyImport_ImportModule("asyncio.base_events");
+    PyObject *type = module != NULL ? PyObject_GetAttrString(module, "BaseEventLoop") : NULL;
+    Py_XDECREF(module);
+    int result = type == NULL || learn_code(type, "call_soon", &soon_code) < 0 ||
+                         learn_code(type, "call_soon_threadsafe", &threadsafe_code) < 0
+                     ? -1
+                     : 0;
+    Py_XDECREF(type);
+    return result;
 }
 
 static PyObject *
@@ -410,10 +450,17 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
             return NULL;
         }
     }
+    if (strcmp(text, "_call_soon") == 0 && learn_callers_of_inner() < 0) {
+        return NULL;
+    }
+    if (time_name == NULL && (time_name = PyUnicode_InternFromString("time")) == NULL) {
+        return NULL;
+    }
     Shim *self = (Shim *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->vectorcall = way;
         self->is_threadsafe = is_threadsafe;
+        self->is_inner = strcmp(text, "_call_soon") == 0;
         self->probe = (LoopState *)Py_NewRef(probe);
         self->owner_ref = Py_NewRef(owner_ref);
         self->original = Py_NewRef(original);

@@ -180,14 +180,98 @@ new_entry(PyObject *task, PyObject *table, int64_t id) /* new reference */
     return self;
 }
 
+#if PY_VERSION_HEX >= 0x030D0000
+
+/* Since CPython 3.13 the name that asyncio gives a task is a number until somebody asks for it: to make a text of it costs
+ * more than to record that the task was made. Nothing gives the number, so where it lies in a task is learnt from the first
+ * tasks, by what they tell when they are asked; should they differ, all are asked ever after. */
+enum { COMPARISONS = 16 };
+static Py_ssize_t name_offset;
+static int places_compared, numbers_compared;
+static bool names_differ;
+
+static PyObject *
+name_in(PyObject *task) /* borrowed; of a task of C's own type, once it is known where it lies */
+{
+    return *(PyObject **)((char *)task + name_offset);
+}
+
+/* A task that was asked holds the very name that it told. */
+static void
+compare_place(PyObject *task, PyObject *name)
+{
+    if (name_offset == 0) {
+        Py_ssize_t found = 0, count = 0;
+        for (Py_ssize_t offset = sizeof(PyObject); offset < Py_TYPE(task)->tp_basicsize; offset += sizeof(PyObject *)) {
+            if (*(PyObject **)((char *)task + offset) == name) {
+                found = offset;
+                count++;
+            }
+        }
+        names_differ = count != 1;
+        name_offset = found;
+    }
+    names_differ = names_differ || name_in(task) != name;
+    places_compared++;
+}
+
+static bool
+is_named(PyObject *number, PyObject *name)
+{
+    PyObject *expected = PyUnicode_FromFormat("Task-%S", number);
+    bool result = expected != NULL && PyUnicode_Check(name) && PyUnicode_Compare(expected, name) == 0;
+    Py_XDECREF(expected);
+    PyErr_Clear();
+    return result;
+}
+
+/* The name of a task of C's, or the number that it is named by. */
+static PyObject *
+name_of(PyObject *task) /* new reference */
+{
+    if (Py_TYPE(task) != asyncio.c_task || names_differ) {
+        return PyObject_CallOneArg(asyncio.get_name, task);
+    }
+    PyObject *number = NULL;
+    if (places_compared >= COMPARISONS) {
+        PyObject *held = name_in(task);
+        if (held != NULL && PyLong_CheckExact(held)) {
+            number = Py_NewRef(held);
+            if (numbers_compared >= COMPARISONS) {
+                return number;
+            }
+        }
+    }
+    PyObject *name = PyObject_CallOneArg(asyncio.get_name, task);
+    if (name != NULL && number != NULL) {
+        names_differ = !is_named(number, name);
+        numbers_compared++;
+    }
+    else if (name != NULL && places_compared < COMPARISONS) {
+        compare_place(task, name);
+    }
+    Py_XDECREF(number);
+    return name;
+}
+
+#else
+
+static PyObject *
+name_of(PyObject *task) /* new reference */
+{
+    return PyObject_CallOneArg(asyncio.get_name, task);
+}
+
+#endif
+
 int
 read_name(Core *core, TaskEntry *entry, PyObject *task)
 {
     if (fault()) {
         return -1;
     }
-    PyObject *name = entry->is_c_task ? PyObject_CallOneArg(asyncio.get_name, task) : NULL;
-    if (name == NULL || !PyUnicode_CheckExact(name)) {
+    PyObject *name = entry->is_c_task ? name_of(task) : NULL;
+    if (name == NULL || !(PyUnicode_CheckExact(name) || PyLong_CheckExact(name))) {
         Py_XDECREF(name);
         if (PyErr_Occurred()) {
             return -1;

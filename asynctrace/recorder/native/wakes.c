@@ -46,10 +46,9 @@ class_of_code(PyObject *code)
 }
 
 int
-completed_from(Core *core, Cause *cause)
+completed_from(Core *core, PyFrameObject *frame, Cause *cause)
 {
     *cause = (Cause){CAUSE_UNKNOWN, 0, 0, 0};
-    PyFrameObject *frame = (PyFrameObject *)Py_XNewRef((PyObject *)PyEval_GetFrame());
     int result = 0;
     for (int depth = 0; frame != NULL && depth < DEPTH; depth++) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);

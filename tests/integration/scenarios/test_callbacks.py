@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import os
 import signal
+import socket
 import threading
 import time
 from typing import Any
@@ -309,6 +311,74 @@ def test_readers_and_writers_are_called_as_before_and_wake_as_themselves(run: Ru
     check(trace)
     task = task_of(trace, "reads")
     assert wakers(task) == ["io"] and waits(task) == [("io", "future", 1)]
+
+
+def _sets(future: asyncio.Future[None], loop: asyncio.AbstractEventLoop, ends: tuple[socket.socket, ...]) -> None:
+    for end in ends:
+        loop.remove_reader(end)
+        loop.remove_writer(end)
+    time.sleep(0.002)
+    future.set_result(None)
+
+
+@pytest.mark.parametrize("way", ["plain", "overridden", "passing on", "on the instance", "inner overridden"])
+def test_who_adds_a_reader_in_a_way_of_its_own_is_seen_as_well(way: str) -> None:
+    class Overriding(asyncio.SelectorEventLoop):
+        def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+            return self._add_reader(fd, callback, *args)  # type: ignore[attr-defined]
+
+        def add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
+            return self._add_writer(fd, callback, *args)  # type: ignore[attr-defined]
+
+    class PassingOn(asyncio.SelectorEventLoop):
+        def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+            return super().add_reader(fd, callback, *args)
+
+        def add_writer(self, fd: Any, callback: Any, *args: Any) -> Any:
+            return super().add_writer(fd, callback, *args)
+
+    class InnerOverriding(asyncio.SelectorEventLoop):
+        def _add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:
+            return super()._add_reader(fd, callback, *args)  # type: ignore[misc]
+
+    def on_the_instance() -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop()
+        for name in ("add_reader", "add_writer"):
+            setattr(loop, name, getattr(loop, f"_{name}"))
+        return loop
+
+    makers: dict[str, Any] = {
+        "plain": asyncio.SelectorEventLoop,
+        "overridden": Overriding,
+        "passing on": PassingOn,
+        "on the instance": on_the_instance,
+        "inner overridden": InnerOverriding,
+    }
+
+    async def waits_for(future: asyncio.Future[None]) -> None:
+        await future
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as closing:
+            ends = tuple(map(closing.enter_context, socket.socketpair()))
+            for add in (loop.add_reader, loop.add_writer):
+                future: asyncio.Future[None] = loop.create_future()
+                task = asyncio.create_task(waits_for(future))
+                await asyncio.sleep(0)
+                loop.add_writer(ends[0], int)  # so that what follows changes a registration as well
+                add(ends[0], _sets, future, loop, ends)
+                ends[1].send(b"x")
+                await task
+
+    with asynctrace.record() as recording, asyncio.Runner(loop_factory=makers[way]) as runner:
+        runner.run(main())
+
+    trace = recording.trace
+    check(trace)
+    assert [wakers(task) for task in trace.tasks if task.label.endswith("waits_for")] == [["io"], ["io"]]
+    callbacks = itertools.chain.from_iterable(loop.callbacks for loop in trace.loops)
+    assert [each.name.rsplit(".", 1)[-1] for each in callbacks].count("_sets") == 2
 
 
 def test_signal_handlers_of_the_loop_and_of_python_run_the_same(run: Run) -> None:

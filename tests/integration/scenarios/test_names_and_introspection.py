@@ -9,7 +9,7 @@ import io
 from typing import Any
 
 import pytest
-from integration.both_ways import Run, both_ways, needs_coroutines, task_of
+from integration.both_ways import Run, both_ways, needs_coroutines, task_of, trace_of
 from integration.trace_rules import check
 
 
@@ -48,6 +48,28 @@ def test_names_reach_the_task_and_the_trace(run: Run) -> None:
 
     expected = [str(name) for name in names] + ["of a group", "of a loop", "direct"]
     assert [task.name for task in trace.tasks if task.label == "child"] == expected
+
+
+def test_a_name_that_asyncio_gave_is_the_one_that_the_program_sees(run: Run) -> None:
+    names: list[str] = []
+
+    async def child(number: int) -> None:
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
+        if number % 3 == 0:
+            assert task.get_name()
+        await asyncio.sleep(0)
+        if number % 7 == 0:
+            task.set_name(f"seven {number}")
+
+    async def main() -> None:
+        tasks = [asyncio.create_task(child(number), name="five" if number % 5 == 0 else None) for number in range(200)]
+        await asyncio.gather(*tasks)
+        names[:] = [task.get_name() for task in tasks]
+
+    trace = trace_of(lambda: run(main()))
+
+    assert len(set(names)) > 150
+    assert [task.name for task in trace.tasks if task.label == "child"] == names
 
 
 def test_a_name_that_changes_is_the_last_one(run: Run) -> None:
