@@ -1,13 +1,7 @@
 /* The native core of reading a .pftrace: the module. Its reference is `asynctrace.formats.perfetto_reader`. */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include "decoder_events.h"
-
-#ifdef Py_GIL_DISABLED
-#error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
-#endif
+#include "interpreter.h"
 
 enum { AT_ONCE = 8192 }; /* events: their fields, 448 KiB, stay in a processor's cache until they are moved on */
 
@@ -92,11 +86,7 @@ done:
 static int
 execute(PyObject *Py_UNUSED(module))
 {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "the native core works in the main interpreter only");
-        return -1;
-    }
-    return 0;
+    return require_main_interpreter();
 }
 
 static PyMethodDef methods[] = {

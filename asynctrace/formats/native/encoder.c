@@ -1,10 +1,7 @@
 /* The native encoder: the module and its types. Its reference is `asynctrace.formats.perfetto_encoder`. */
 
 #include "encoder.h"
-
-#ifdef Py_GIL_DISABLED
-#error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
-#endif
+#include "interpreter.h"
 
 /* The file counts its tracks and its arrows, over all parts: a counter is shared by their encoders. */
 
@@ -417,8 +414,7 @@ add_type(PyObject *module, PyType_Spec *spec)
 static int
 execute(PyObject *module)
 {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "the native core works in the main interpreter only");
+    if (require_main_interpreter() < 0) {
         return -1;
     }
     return add_type(module, &counter_spec) < 0 ? -1 : add_type(module, &encoder_spec);

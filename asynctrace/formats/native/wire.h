@@ -3,8 +3,7 @@
 #ifndef ASYNCTRACE_WIRE_H
 #define ASYNCTRACE_WIRE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "varints.h"
 
 /* Of tags, a field's number and wire type: each is one or two bytes. */
 #define PACKET_TAG 0x0a        /* of a file, 1: a packet */
@@ -15,7 +14,7 @@
 #define TRACK_TAG 0x58         /* of a track event, 11 */
 #define COUNTER_TAG 0x60       /* of a track event, 12: the value of an extra counter */
 
-enum { VARINT_BYTES = 10, ARROW_BYTES = 10 };
+enum { ARROW_BYTES = 10 };
 
 static const uint8_t EVENT_TAG[2] = {0xb2, 0x7b};          /* of a packet, 1974: an event's record */
 static const uint8_t DESCRIPTOR_TAG[2] = {0xe2, 0x03};     /* of a packet, 60: a track */
@@ -25,34 +24,5 @@ static const uint8_t ARROW_TO_TAG[2] = {0x81, 0x03};       /* of a track event, 
 
 /* The types of track events. */
 enum { BEGIN = 1, END_SLICE = 2, INSTANT = 3 };
-
-/* Write a varint; return where it ends. There must be room for VARINT_BYTES. */
-static inline uint8_t *
-put_varint(uint8_t *at, uint64_t value)
-{
-    while (value > 127) {
-        *at++ = (uint8_t)(value | 128);
-        value >>= 7;
-    }
-    *at++ = (uint8_t)value;
-    return at;
-}
-
-static inline size_t
-varint_size(uint64_t value)
-{
-    size_t size = 1;
-    while (value > 127) {
-        size++;
-        value >>= 7;
-    }
-    return size;
-}
-
-static inline uint64_t
-zigzag(int64_t value)
-{
-    return value >= 0 ? (uint64_t)value << 1 : ((uint64_t)(-(value + 1)) << 1) + 1;
-}
 
 #endif

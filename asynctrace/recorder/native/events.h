@@ -17,6 +17,7 @@
 #define ASYNCTRACE_EVENTS_H
 
 #include "native.h"
+#include "varints.h"
 
 enum { SMALLEST_BLOCK = 4096, LARGEST_BLOCK = 65536, LONGEST_EVENT = 72 /* bytes */ };
 enum { OTHER_THREAD = 31, HAS_OTHER = 32, HAS_SITE = 64, HAS_FLAGS = 128 };
@@ -35,23 +36,6 @@ struct Block {
     uint8_t bytes[];
 };
 
-static inline uint64_t
-zigzag(uint64_t difference)
-{
-    return difference << 1 ^ (uint64_t)((int64_t)difference >> 63);
-}
-
-static inline uint8_t *
-put(uint8_t *place, uint64_t value)
-{
-    while (value > 127) {
-        *place++ = (uint8_t)(value | 128);
-        value >>= 7;
-    }
-    *place++ = (uint8_t)value;
-    return place;
-}
-
 static inline void
 write_event(Cursor *cursor, uint64_t time_ns, uint64_t thread, unsigned kind, uint64_t subject, uint64_t other,
             uint64_t site, uint64_t flags)
@@ -59,20 +43,20 @@ write_event(Cursor *cursor, uint64_t time_ns, uint64_t thread, unsigned kind, ui
     uint8_t *place = cursor->place;
     if (thread != cursor->thread) {
         *place++ = OTHER_THREAD;
-        place = put(place, thread);
+        place = put_varint(place, thread);
         cursor->thread = thread;
     }
     *place++ = (uint8_t)(kind | (other ? HAS_OTHER : 0) | (site ? HAS_SITE : 0) | (flags ? HAS_FLAGS : 0));
-    place = put(place, zigzag(time_ns - cursor->time_ns));
-    place = put(place, zigzag(subject - cursor->subject));
+    place = put_varint(place, zigzag(time_ns - cursor->time_ns));
+    place = put_varint(place, zigzag(subject - cursor->subject));
     if (other) {
-        place = put(place, zigzag(other - subject));
+        place = put_varint(place, zigzag(other - subject));
     }
     if (site) {
-        place = put(place, site);
+        place = put_varint(place, site);
     }
     if (flags) {
-        place = put(place, flags);
+        place = put_varint(place, flags);
     }
     cursor->time_ns = time_ns;
     cursor->subject = subject;

@@ -27,8 +27,7 @@ static PyMethodDef functions[] = {
 static int
 execute(PyObject *module)
 {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "the native core works in the main interpreter only");
+    if (require_main_interpreter() < 0) {
         return -1;
     }
     PyTypeObject *types[] = {

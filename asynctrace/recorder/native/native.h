@@ -9,16 +9,12 @@
 #ifndef ASYNCTRACE_NATIVE_H
 #define ASYNCTRACE_NATIVE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "interpreter.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "faults.h"
-
-#ifdef Py_GIL_DISABLED
-#error "the native core relies on the GIL: on a free-threaded build asynctrace uses its Python core"
-#endif
 
 #if defined(__GNUC__)
 #pragma GCC visibility push(hidden) /* the files call each other without a detour */

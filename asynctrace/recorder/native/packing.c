@@ -63,12 +63,6 @@ get(const uint8_t **place)
     return value;
 }
 
-static inline uint64_t
-unzigzag(uint64_t value)
-{
-    return value >> 1 ^ (~(value & 1) + 1);
-}
-
 /* Read the event that follows another in its frame, the first one one of zeros; return where the next one is. */
 static inline const uint8_t *
 read_event(const uint8_t *place, Event *event)
