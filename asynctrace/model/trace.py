@@ -46,12 +46,13 @@ class Process:
 
 @dataclass(slots=True, eq=False)
 class Thread:
-    """One thread of a process."""
+    """One thread of a process. `native_id` is the operating system's, 0 when unknown."""
 
     id: int
     name: str
     process: Process = field(repr=False)
     is_main: bool
+    native_id: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -213,11 +214,12 @@ class Call:
     blockings: tuple[Blocking, ...] = field(default=(), repr=False)
     end_ns: int = 0
     is_clipped: bool = False
+    is_traced: bool = False  # decorated, also where it is the target of a thread or a job's function
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Work handed to an executor. `call` is its run, when that was seen."""
+    """Work handed to an executor by a task, or on a thread. `call` is its run, when that was seen."""
 
     id: int
     kind: JobKind
@@ -228,6 +230,7 @@ class Job:
     outcome: Outcome
     error: str | None = None
     call: Call | None = field(default=None, repr=False)
+    thread: Thread | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
