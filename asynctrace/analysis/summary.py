@@ -10,6 +10,7 @@ from asynctrace.analysis.figures import Figures, add_call, add_coroutine, add_ta
 from asynctrace.analysis.overview import Overview, overview
 from asynctrace.model.trace import Call, Coroutine, Task, Trace
 
+
 @dataclass(frozen=True, slots=True)
 class SummaryRow:
     """All runs of one coroutine (or plain function) together; times in nanoseconds.

@@ -18,6 +18,7 @@ from asynctrace.events import Part
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from opentelemetry.trace import TracerProvider
 
 StateKind = Literal["ready", "running", "waiting"]
 WaitKind = Literal["sleep", "io", "lock", "queue", "event", "task", "gather", "thread", "process", "timer", "future"]
@@ -305,6 +306,32 @@ class Trace:
         from asynctrace.analysis.summary import summarize
 
         return summarize(self).as_dict()
+
+    def to_otel(
+        self, provider: TracerProvider | None = None, *, tasks: bool | None = None, events: bool = False
+    ) -> int:
+        """Emit the decorated functions as OpenTelemetry spans, with their own times.
+
+        Args:
+            provider: Whose resource, sampler, limits and processors apply; by default the global one.
+            tasks: Whether tasks have spans, too; by default only where nothing is decorated.
+            events: Whether each span has events that say when it was suspended and resumed.
+
+        Returns:
+            How many spans the provider's processors were given, and flushed.
+
+        Raises:
+            MissingPackageError: If opentelemetry-sdk is not installed.
+            AsynctraceError: If the provider could not be flushed.
+        """
+        try:
+            from asynctrace.otel.emitting import emit_trace
+        except ImportError as error:
+            from asynctrace.errors import MissingPackageError
+
+            sentence = "to_otel needs opentelemetry-sdk: install it (pip install opentelemetry-sdk)"
+            raise MissingPackageError(sentence) from error
+        return emit_trace(self, provider, tasks=tasks, events=events)
 
     def _repr_png_(self) -> bytes | None:
         from asynctrace.charts.gantt import gantt_png
