@@ -59,8 +59,11 @@ def http_delivery(url: str, on_progress: Callable[[int], None] | None = None) ->
         answer: requests.Response | None = None
         error: requests.RequestException | None = None
 
-        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        def forget(self) -> None:
             self.answer = self.error = None
+
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+            self.forget()
             answer: requests.Response | None = None
             try:
                 answer = super().request(*args, **kwargs)
@@ -85,7 +88,7 @@ def http_delivery(url: str, on_progress: Callable[[int], None] | None = None) ->
     exporter = OTLPSpanExporter(endpoint=url, session=session)
 
     def deliver(chunk: Sequence[ReadableSpan]) -> None:
-        session.answer = session.error = None
+        session.forget()
         result = None
         try:
             result = exporter.export(chunk)

@@ -17,6 +17,7 @@ from typing import Final, Literal
 from asynctrace.analysis.figures import Figures, add_call, add_coroutine, add_task, blocked_times
 from asynctrace.analysis.wakes import wakes
 from asynctrace.model.collection import collection_paused
+from asynctrace.model.tasks import short_name
 from asynctrace.model.trace import Call, Coroutine, Process, Task, Thread, Trace
 from asynctrace.otel.nesting import Nesting, Run
 
@@ -101,7 +102,8 @@ class _Reading:
         self._links = self._find_links()
         has_calls = any(isinstance(run, Call) for run in self._runs)
         self._blocked: dict[Call, Counter[str]] = blocked_times(trace.calls) if has_calls else {}
-        self._names = {(each.file, each.line): each.name for each in trace.coroutines} if trace.tasks else {}
+        has_tasks = any(isinstance(run, Task) for run in self._runs)
+        self._names = _full_names(trace.coroutines) if has_tasks else {}
 
     def spans(self) -> tuple[Span, ...]:
         return tuple(self._span(run) for run in self._runs)
@@ -131,7 +133,7 @@ class _Reading:
 
     def _name(self, run: Run) -> str:
         if isinstance(run, Task):
-            return self._names.get((run.file, run.line), run.label) or run.name
+            return self._names.get((run.file, run.line, run.label), run.label) or run.name
         return run.name
 
     def _attributes(self, run: Run, task: Task | None, thread: Thread | None) -> dict[str, Value]:
@@ -220,6 +222,12 @@ class _Clock:
 
     def offset_ns(self, process: Process) -> int:
         return self._offsets.get(process, self._default)
+
+
+def _full_names(coroutines: Iterable[Coroutine]) -> dict[tuple[str, int, str], str]:
+    """Return the qualified names behind the labels of tasks."""
+    names = {(each.file, each.line, each.name) for each in coroutines}
+    return {(file, line, short_name(name)): name for file, line, name in names}
 
 
 def _runs_with_spans(trace: Trace, *, tasks: bool | None) -> list[Run]:
