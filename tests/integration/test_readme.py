@@ -1,7 +1,7 @@
 """Every command and snippet of the README runs.
 
-A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: view`, `run: receiver` (with a
-receiver of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
+A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: view`, `run: receiver` (with
+one of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
 these, asked once, stopped), or `file: NAME` (there for the others).
 """
 
