@@ -93,6 +93,7 @@ class _Reading:
         self._trace = trace
         self._with_events = events
         self._clock = _Clock(trace)
+        self._threads: dict[Task, Thread | None] = {}
         runs = _runs_with_spans(trace, tasks=tasks)
         self._nesting = Nesting(trace, {run: number for number, run in enumerate(runs)})
         parents = {run: self._nesting.parent(run) for run in runs}
@@ -110,7 +111,7 @@ class _Reading:
 
     def _span(self, run: Run) -> Span:
         task = run if isinstance(run, Task) else run.task
-        thread = _thread_of(run)
+        thread = run.thread if isinstance(run, Call) else self._thread(task)
         process = thread.process if thread is not None else self._trace.processes[0]
         offset_ns = self._clock.offset_ns(process)
         start_ns = _start_ns(run)
@@ -130,6 +131,19 @@ class _Reading:
             links=tuple(self._links.get(run, ())),
             events=events,
         )
+
+    def _thread(self, task: Task | None) -> Thread | None:
+        """Return the thread of a task; one that never ran is where its creator is."""
+        chain: list[Task] = []
+        while task is not None and task not in self._threads:
+            chain.append(task)
+            self._threads[task] = thread = task.loop.thread if task.loop is not None else None
+            if thread is not None:
+                break
+            task = task.creator
+        found = self._threads[task] if task is not None else None
+        self._threads.update(dict.fromkeys(chain, found))
+        return found
 
     def _name(self, run: Run) -> str:
         if isinstance(run, Task):
@@ -267,15 +281,6 @@ def _start_ns(run: Run) -> int:
     if isinstance(run, Coroutine) and task is not None and task.coroutine is run:
         return min(task.created_ns, run.started_ns)
     return run.started_ns
-
-
-def _thread_of(run: Run) -> Thread | None:
-    if isinstance(run, Call):
-        return run.thread
-    task: Task | None = run if isinstance(run, Task) else run.task
-    while task is not None and (task.loop is None or task.loop.thread is None):
-        task = task.creator  # it never ran: it is where its creator is
-    return task.loop.thread if task is not None and task.loop is not None else None
 
 
 def _events(run: Task | Coroutine, offset_ns: int, attributes: dict[str, Value]) -> tuple[SpanEvent, ...]:
