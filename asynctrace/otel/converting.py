@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, TextIO, cast
 
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -38,17 +39,31 @@ class UndeliveredError(AsynctraceError):
         self.is_unknown = is_unknown
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """How many spans of a chunk were rejected, and why, where that was said."""
+
+    count: int
+    reason: str
+
+
 class Delivery(SpanProcessor):
-    """Takes spans as they end and hands them on in chunks. `accepted` counts those that were taken in good order."""
+    """Takes spans as they end and hands them on in chunks. `accepted` counts those that were taken in good order.
+
+    A receiver that rejects some of them gets the others all the same.
+    """
 
     def __init__(
-        self, deliver: Callable[[Sequence[ReadableSpan]], None], on_progress: Callable[[int], None] | None = None
+        self,
+        deliver: Callable[[Sequence[ReadableSpan]], Rejection | None],
+        on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self._deliver = deliver
         self._on_progress = on_progress
         self._chunk: list[ReadableSpan] = []
         self.accepted = 0
         self.in_flight = 0
+        self.rejected = Rejection(0, "")
 
     def on_end(self, span: ReadableSpan) -> None:
         self._chunk.append(span)
@@ -59,11 +74,12 @@ class Delivery(SpanProcessor):
         chunk, self._chunk = self._chunk, []
         if chunk:
             self.in_flight = len(chunk)
-            self._deliver(chunk)
+            rejected = self._deliver(chunk) or Rejection(0, "")
             self.in_flight = 0
-            self.accepted += len(chunk)
+            self.accepted += len(chunk) - rejected.count
+            self.rejected = Rejection(self.rejected.count + rejected.count, self.rejected.reason or rejected.reason)
             if self._on_progress is not None:
-                self._on_progress(self.accepted)
+                self._on_progress(self.accepted + self.rejected.count)
         return True
 
 
@@ -72,7 +88,7 @@ def convert(trace: Trace, spans: Sequence[Span], delivery: Delivery) -> None:
 
     Raises:
         UsageError: If the SDK is switched off.
-        UndeliveredError: As `delivery` does.
+        UndeliveredError: As `delivery` does, and if some spans were rejected.
     """
     provider = TracerProvider(sampler=ALWAYS_ON, resource=program_resource(trace), shutdown_on_exit=False)
     provider.add_span_processor(delivery)
@@ -83,6 +99,10 @@ def convert(trace: Trace, spans: Sequence[Span], delivery: Delivery) -> None:
         for _ in emitted(spans, tracer, trace.processes):
             pass
         provider.force_flush()
+    rejected = delivery.rejected
+    if rejected.count:
+        reason = f" ({rejected.reason})" if rejected.reason else ""
+        raise UndeliveredError(f"it rejected {rejected.count:,} spans{reason}")
 
 
 def program_resource(trace: Trace) -> Resource:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from asynctrace.errors import UsageError
-from asynctrace.otel.converting import Delivery, UndeliveredError, missing_package
+from asynctrace.otel.converting import Delivery, Rejection, UndeliveredError, missing_package
 
 if TYPE_CHECKING:
     import requests
@@ -87,19 +87,20 @@ def http_delivery(url: str, on_progress: Callable[[int], None] | None = None) ->
     session = Session()
     exporter = OTLPSpanExporter(endpoint=url, session=session)
 
-    def deliver(chunk: Sequence[ReadableSpan]) -> None:
+    def deliver(chunk: Sequence[ReadableSpan]) -> Rejection | None:
         session.forget()
         result = None
         try:
             result = exporter.export(chunk)
         except _UnansweredError:
             pass
-        if session.answer is not None:
-            _check_answer(session.answer, len(chunk))
-        elif session.error is not None:
+        if session.answer is not None and not 200 <= session.answer.status_code < 300:
+            raise UndeliveredError(f"it answered {session.answer.status_code} {session.answer.reason or ''}".rstrip())
+        if session.answer is None and session.error is not None:
             raise _undelivered(session.error, url)
         if result is not SpanExportResult.SUCCESS:
             raise UndeliveredError("the exporter could not encode them")
+        return _rejection(session.answer, len(chunk)) if session.answer is not None else None
 
     return Delivery(deliver, on_progress)
 
@@ -151,17 +152,13 @@ def _undelivered(error: requests.RequestException, url: str) -> UndeliveredError
     return UndeliveredError(str(error))
 
 
-def _check_answer(answer: requests.Response, sent: int) -> None:
-    """Raise what an answer says against the spans that were sent."""
-    if not 200 <= answer.status_code < 300:
-        raise UndeliveredError(f"it answered {answer.status_code} {answer.reason or ''}".rstrip())
+def _rejection(answer: requests.Response, sent: int) -> Rejection | None:
+    """Return what an answer to `sent` spans says that was not accepted."""
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
     try:
         partial = ExportTraceServiceResponse.FromString(answer.content).partial_success
     except DecodeError:
-        return  # some receivers answer with a text, which says nothing against it
-    if partial.rejected_spans:
-        reason = f": {partial.error_message}" if partial.error_message else ""
-        raise UndeliveredError(f"it rejected {partial.rejected_spans:,} of {sent:,} spans{reason}", is_unknown=True)
+        return None  # some receivers answer with a text, which says nothing against it
+    return Rejection(max(0, min(partial.rejected_spans, sent)), partial.error_message)
