@@ -57,12 +57,25 @@ def add_task(figures: Figures, task: Task) -> None:
             figures.add_state(state, duration_ns)
 
 
+def begins_with_task(coroutine: Coroutine) -> bool:
+    """Tell whether a coroutine is its task's root.
+
+    The first one that was recorded need not be: what awaits it may be out of the recording's scope, or not decorated
+    where only decorated coroutines are seen. A root begins in the first step.
+    """
+    task = coroutine.task
+    if task is None or coroutine.awaiter is not None or task.coroutine is not coroutine:
+        return False
+    first = next((state for state in task.states if state.kind == "running"), None)
+    return first is None or coroutine.started_ns <= first.end_ns
+
+
 def add_coroutine(figures: Figures, coroutine: Coroutine) -> None:
     """Add one run of a coroutine; a task's root begins with its task: the delay of the first step counts as ready."""
     task = coroutine.task
     states: Sequence[State] = task.states if task is not None else ()
     first_delay_ns = dormant_ns = 0
-    if task is not None and coroutine.awaiter is None and task.coroutine is coroutine:
+    if task is not None and begins_with_task(coroutine):
         first_delay_ns = max(0, coroutine.started_ns - task.created_ns)
     step_start_ns = coroutine.started_ns
     running_ns, longest_step_ns, steps = 0, figures.longest_step_ns, 0

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+from asynctrace.analysis.figures import begins_with_task
 from asynctrace.analysis.intervals import Interval, subtract
 from asynctrace.model.trace import Call, Cause, Coroutine, Job, Suspension, Task, Thread, Trace
 
@@ -98,12 +99,12 @@ class Nesting:
         """Return what of a task's own spans was innermost at a time."""
         return self._current(task, time_ns) if task in self._inside or task in self._spans else None
 
-    def _own(self, task: Task) -> Run | None:
-        """Return what has the span of the task as a whole."""
+    def whole(self, task: Task) -> Run | None:
+        """Return what has the span of a task as a whole: the task, or its root."""
         if task in self._spans:
             return task
         root = task.coroutine
-        return root if root is not None and root in self._spans else None
+        return root if root is not None and root in self._spans and begins_with_task(root) else None
 
     def _above_all_in(self, task: Task) -> Run | None:
         return task if task in self._spans else self._above_task(task)
@@ -127,7 +128,7 @@ class Nesting:
             if not step.is_clipped:  # else it is not known when it was created
                 inside = self._current(creator, step.created_ns)
             # What the creator left to a callback, it may have left when it is no more itself.
-            found = inside or self._own(creator)
+            found = inside or self.whole(creator)
             step = None if found is not None else creator
         for each in chain:
             self._above[each] = found
@@ -165,7 +166,7 @@ class Nesting:
         # One that was submitted before what is known of it begins has lost its time, too.
         is_known = job.thread is not None and job.submitted_ns > self._trace.start_ns
         if job.task is not None:
-            inside = self._current(job.task, job.submitted_ns) if is_known else self._own(job.task)
+            inside = self._current(job.task, job.submitted_ns) if is_known else self.whole(job.task)
             return inside or self._above_all_in(job.task)
         return self._current_on(job.thread, job.submitted_ns) if is_known and job.thread is not None else None
 
@@ -206,7 +207,7 @@ class Nesting:
             found.append(((task.created_ns, task.end_ns), task))
         for run in self._inside.get(task, ()):
             if isinstance(run, Coroutine):
-                start_ns = task.created_ns if run is task.coroutine else run.started_ns
+                start_ns = task.created_ns if begins_with_task(run) else run.started_ns
                 found += [(stretch, run) for stretch in _current_stretches(run, start_ns)]
             else:
                 found.append(((run.started_ns, run.end_ns), run))
@@ -217,9 +218,7 @@ def _current_stretches(coroutine: Coroutine, start_ns: int) -> list[Interval]:
     """Return when a coroutine, or what it awaits, was what its task was at."""
     whole = (start_ns, coroutine.end_ns)
     task = coroutine.task
-    if task is not None and coroutine is task.coroutine:
-        return [(start_ns, max(coroutine.end_ns, task.end_ns))]  # a task wakes others when its root has finished
-    if coroutine.awaiter is None and task is not None:
+    if coroutine.awaiter is None and task is not None and coroutine is not task.coroutine:
         away: Iterable[Suspension] = coroutine.suspensions  # driven by hand: its task goes on without it
     elif coroutine.is_generator:
         away = (pause for pause in coroutine.suspensions if pause.is_yield)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from heapq import nlargest
 from typing import Final, Literal
 
-from asynctrace.analysis.figures import Figures, add_call, add_coroutine, add_task, blocked_times
+from asynctrace.analysis.figures import Figures, add_call, add_coroutine, add_task, begins_with_task, blocked_times
 from asynctrace.analysis.wakes import wakes
 from asynctrace.model.collection import collection_paused
 from asynctrace.model.tasks import short_name
@@ -194,7 +194,7 @@ class _Reading:
     def _find_links(self) -> dict[Run, list[Link]]:
         """Return what awaited each run, then what woke it, each once, in order of time."""
         found: dict[Run, dict[Link, None]] = defaultdict(dict)
-        innermost = self._nesting.innermost
+        innermost, whole = self._nesting.innermost, self._nesting.whole
         for task in self._trace.tasks:
             for state in task.states:
                 wait = state.wait
@@ -202,22 +202,17 @@ class _Reading:
                     continue
                 if wait.awaited is not None:
                     # What a task is as a whole is awaited.
-                    self._link(found, self._whole(wait.awaited), innermost(task, state.start_ns), "awaited_by")
+                    self._link(found, whole(wait.awaited), innermost(task, state.start_ns), "awaited_by")
                 elif wait.job is not None:
                     inside = self._nesting.in_job.get(wait.job)
                     self._link(found, inside, innermost(task, state.start_ns), "awaited_by")
                     if wait.job.finished_ns is not None:
                         self._link(found, innermost(task, state.end_ns), inside, "woken_by")
         for wake in wakes(self._trace):
-            waker = innermost(wake.waker, min(wake.time_ns, wake.waker.end_ns - 1))
+            # A task wakes those that await it when its root has finished.
+            waker = innermost(wake.waker, wake.time_ns) or whole(wake.waker)
             self._link(found, innermost(wake.woken, wake.time_ns), waker, "woken_by")
         return {run: list(links)[:MOST_LINKS] for run, links in found.items()}
-
-    def _whole(self, task: Task) -> Run | None:
-        if task in self._numbers:
-            return task
-        root = task.coroutine
-        return root if root is not None and root in self._numbers else None
 
     def _link(self, found: dict[Run, dict[Link, None]], run: Run | None, other: Run | None, kind: LinkKind) -> None:
         if run is not None and other is not None and run is not other and len(found[run]) < MOST_LINKS:
@@ -253,8 +248,8 @@ def _runs_with_spans(trace: Trace, *, tasks: bool | None) -> list[Run]:
             calls = [call for call in trace.calls if call.is_user]
     runs: list[Run] = [*coroutines, *calls]
     if tasks:
-        decorated = set(coroutines)
-        runs += [task for task in trace.tasks if not task.is_internal and task.coroutine not in decorated]
+        told = {each.task for each in coroutines if begins_with_task(each)}
+        runs += [task for task in trace.tasks if not task.is_internal and task not in told]
     return runs
 
 
@@ -277,9 +272,8 @@ def _parents_first(runs: list[Run], parents: dict[Run, Run | None]) -> list[Run]
 def _start_ns(run: Run) -> int:
     if isinstance(run, Task):
         return run.created_ns
-    task = run.task
-    if isinstance(run, Coroutine) and task is not None and task.coroutine is run:
-        return min(task.created_ns, run.started_ns)
+    if isinstance(run, Coroutine) and run.task is not None and begins_with_task(run):
+        return min(run.task.created_ns, run.started_ns)
     return run.started_ns
 
 

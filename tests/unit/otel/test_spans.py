@@ -144,6 +144,24 @@ def test_long_chain_of_tasks_that_make_the_next_one() -> None:
     assert parents(fake.build()) == [("last", None)]
 
 
+def test_coroutines_whose_awaiter_was_not_recorded_follow_each_other() -> None:
+    """As with decorated coroutines on CPython 3.11, or where `include` leaves the root out."""
+    fake = FakeTrace()
+    states = [("ready", 0, 10), ("running", 10, 20), ("waiting", 20, 50, "io"), ("running", 50, 90)]
+    main = fake.task("main", states=states)
+    fake.coroutine("first", 60, 70, task=main, is_traced=True)
+    second = fake.coroutine("second", 75, 90, task=main, is_traced=True)
+    fake.coroutine("inner", 80, 85, awaiter=second, is_traced=True)
+    child = fake.task("child", creator=main, created=72, states=[("running", 90, 95)])
+    fake.coroutine("child", 90, 95, task=child, is_traced=True)
+    trace = fake.build()
+
+    assert parents(trace) == [("first", None), ("child", None), ("second", None), ("inner", "second")]
+    first = by_name(trace)["first"]
+    assert (first.start_ns, first.attributes["asynctrace.ready_s"]) == (WALL_NS + 60 * MS, 0.0)
+    assert parents(trace, tasks=True)[:3] == [("main", None), ("first", "main"), ("child", "main")]
+
+
 def test_generator_that_stands_at_a_value_is_nobodys_parent() -> None:
     fake = FakeTrace()
     main = fake.task("main", states=[("running", 0, 100)])
