@@ -118,7 +118,7 @@ class CallReader:
             submitted_ns=time_ns,
             finished_ns=None,
             outcome="unfinished",
-            thread=None if flags & SEEN_LATE else self._thread_of(thread),
+            thread=self._thread_of(thread),
         )
 
     def blocking_started(self, time_ns: int, thread: int, id: int, code: int, primitive: int, offset: int) -> None:

@@ -164,7 +164,10 @@ class Nesting:
         if job.submitted_ns >= call.started_ns:
             return None  # of a damaged file, which could go round in a ring here
         # One that was submitted before what is known of it begins has lost its time, too.
-        is_known = job.thread is not None and job.submitted_ns > self._trace.start_ns
+        known_from_ns = self._trace.start_ns
+        if job.thread is not None:
+            known_from_ns = max(known_from_ns, job.thread.process.first_event_ns)
+        is_known = job.submitted_ns > known_from_ns
         if job.task is not None:
             inside = self._current(job.task, job.submitted_ns) if is_known else self.whole(job.task)
             return inside or self._above_all_in(job.task)
