@@ -1,13 +1,17 @@
 """Where a command may write: checked before any work is done, so that nothing is run or drawn in vain."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
-from asynctrace.errors import UsageError
+from asynctrace.errors import AsynctraceError, UsageError
 
 # Bytes at the beginning and at the end of a picture in which its metadata names the program that wrote it.
 _METADATA_BYTES = 4096
+# At the beginning of OTLP JSON, in which the first resource says who it is of.
+_RESOURCE_BYTES = 65536
 
 
 def checked_output(path: str, suffixes: Collection[str], *, is_forced: bool) -> Path:
@@ -42,6 +46,8 @@ def is_ours(path: Path) -> bool:
 
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _is_our_picture(path)
+    if path.name.lower().endswith(".otlp.json"):
+        return _is_our_otlp(path)
     from asynctrace.formats import is_our_trace
 
     return is_our_trace(path)
@@ -55,3 +61,38 @@ def _is_our_picture(path: Path) -> bool:
             return b"asynctrace" in head or b"asynctrace" in file.read()
     except OSError:
         return False
+
+
+def _is_our_otlp(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_RESOURCE_BYTES)
+    except OSError:
+        return False
+    resource, _, _ = head.partition(b'"scopeSpans"')
+    mark = b'{"key":"telemetry.distro.name","value":{"stringValue":"asynctrace"}}'
+    return head.startswith(b'{"resourceSpans":') and mark in resource
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[TextIO]:
+    """Give a text file to write, which takes its place at `path` when it is complete; else what was there stays.
+
+    Raises:
+        AsynctraceError: If it cannot be written.
+    """
+    target = path.resolve()  # a link stays, what it points to is replaced
+    # Beside the target, for a file can only take another's place on the same disk.
+    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+        if target.exists():
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise AsynctraceError(f"{path.name} cannot be written: {error.strerror}") from error
+        raise

@@ -48,7 +48,8 @@ class _PartReader:
             info = self.part.threads.get(id)
             name = info.name if info is not None else f"thread {id}"
             is_main = info is not None and info.is_main
-            thread = self.threads[id] = Thread(id, name, self.process, is_main)
+            native_id = info.native_id if info is not None else 0
+            thread = self.threads[id] = Thread(id, name, self.process, is_main, native_id)
         return thread
 
     def _steps_on(self, thread: int) -> list[tuple[int, Running]]:
@@ -134,7 +135,7 @@ class _PartReader:
                 callback = Callback(described.name, described.file, described.line, start_ns, time_ns)
                 self._callbacks.setdefault(subject, []).append(callback)
         elif kind == ev.JOB_SUBMITTED:
-            self.calls.submitted(time_ns, subject, other, site, flags)
+            self.calls.submitted(time_ns, thread, subject, other, site, flags)
         elif kind == ev.BLOCKING_STARTED:
             self.calls.blocking_started(time_ns, thread, subject, other, site, flags)
         elif kind == ev.BLOCKING_FINISHED:

@@ -69,6 +69,7 @@ class CallReader:
             finished_ns=None,
             outcome="unfinished",
             is_clipped=bool(flags & SEEN_LATE),
+            is_traced=described.is_traced,
         )
         self._places[call] = stack, len(stack)
         stack.append(call)
@@ -108,7 +109,7 @@ class CallReader:
             job.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
             job.error = self._part.sites[site].name if outcome == 2 and site in self._part.sites else None
 
-    def submitted(self, time_ns: int, id: int, task: int, site: int, flags: int) -> None:
+    def submitted(self, time_ns: int, thread: int, id: int, task: int, site: int, flags: int) -> None:
         self._jobs[id] = Job(
             id=id,
             kind=_JOB_KINDS.get(flags & 7, "other"),
@@ -117,6 +118,7 @@ class CallReader:
             submitted_ns=time_ns,
             finished_ns=None,
             outcome="unfinished",
+            thread=self._thread_of(thread),
         )
 
     def blocking_started(self, time_ns: int, thread: int, id: int, code: int, primitive: int, offset: int) -> None:

@@ -18,6 +18,7 @@ from asynctrace.events import Part
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from opentelemetry.trace import TracerProvider
 
 StateKind = Literal["ready", "running", "waiting"]
 WaitKind = Literal["sleep", "io", "lock", "queue", "event", "task", "gather", "thread", "process", "timer", "future"]
@@ -46,12 +47,13 @@ class Process:
 
 @dataclass(slots=True, eq=False)
 class Thread:
-    """One thread of a process."""
+    """One thread of a process. `native_id` is the operating system's, 0 when unknown."""
 
     id: int
     name: str
     process: Process = field(repr=False)
     is_main: bool
+    native_id: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -213,11 +215,12 @@ class Call:
     blockings: tuple[Blocking, ...] = field(default=(), repr=False)
     end_ns: int = 0
     is_clipped: bool = False
+    is_traced: bool = False  # decorated, also where it is the target of a thread or a job's function
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Work handed to an executor. `call` is its run, when that was seen."""
+    """Work handed to an executor by a task, or on a thread. `call` is its run, when that was seen."""
 
     id: int
     kind: JobKind
@@ -228,6 +231,7 @@ class Job:
     outcome: Outcome
     error: str | None = None
     call: Call | None = field(default=None, repr=False)
+    thread: Thread | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +306,32 @@ class Trace:
         from asynctrace.analysis.summary import summarize
 
         return summarize(self).as_dict()
+
+    def to_otel(
+        self, provider: TracerProvider | None = None, *, tasks: bool | None = None, events: bool = False
+    ) -> int:
+        """Emit the decorated functions as OpenTelemetry spans, with their own times.
+
+        Args:
+            provider: Whose resource, sampler, limits and processors apply; by default the global one.
+            tasks: Whether tasks have spans, too; by default only where nothing is decorated.
+            events: Whether each span has events that say when it was suspended and resumed.
+
+        Returns:
+            How many spans the provider's processors were given, and flushed.
+
+        Raises:
+            MissingPackageError: If opentelemetry-sdk is not installed.
+            AsynctraceError: If the provider could not be flushed.
+        """
+        try:
+            from asynctrace.otel.emitting import emit_trace
+        except ImportError as error:
+            from asynctrace.errors import MissingPackageError
+
+            sentence = "to_otel needs opentelemetry-sdk: install it (pip install opentelemetry-sdk)"
+            raise MissingPackageError(sentence) from error
+        return emit_trace(self, provider, tasks=tasks, events=events)
 
     def _repr_png_(self) -> bytes | None:
         from asynctrace.charts.gantt import gantt_png

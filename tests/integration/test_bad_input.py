@@ -74,12 +74,12 @@ def prepare(name: str) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and devices are POSIX's")
 @pytest.mark.parametrize("name", UNREADABLE)
-@pytest.mark.parametrize("command", ["summary", "gantt", "compare"])
+@pytest.mark.parametrize("command", ["summary", "gantt", "compare", "convert"])
 def test_what_cannot_be_read_is_told_in_one_sentence(
     folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
 ) -> None:
     prepare(name)
-    words = {"gantt": ["-o", "out.png"], "compare": ["-o", "out.png"]}.get(command, [])
+    words = {"gantt": ["-o", "out.png"], "compare": ["-o", "out.png"], "convert": ["out.otlp.json"]}.get(command, [])
 
     code = main([command, "x.pftrace", *words])
 
@@ -94,6 +94,7 @@ def test_what_cannot_be_read_is_told_in_one_sentence(
         assert (code, said.err) == (1, f"{progress}asynctrace: x.pftrace {UNREADABLE[name]}\n")
     assert said.out == ""
     assert not Path("out.png").exists()
+    assert not Path("out.otlp.json").exists()
 
 
 def test_what_is_left_of_a_cut_file_is_summed_up_with_a_note(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,6 +94,10 @@ def test_it_is_drawn_and_compared(folder: Path, env: dict[str, str]) -> None:
     done = command(folder, "gantt", "--coroutines", TRACE, "-o", "o\nut\udce9.png", "--force", env=env)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"saved {SHOWN}.png\n", "")
 
+    done = command(folder, "convert", TRACE, "o\nut\udce9.otlp.json", "--tasks", "--events", "--force", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"saved {SHOWN}.otlp.json: ")
+
     done = command(folder, "compare", TRACE, SCRIPT, "-o", "x.svg", env=env)
     assert done.returncode == 0
     assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [

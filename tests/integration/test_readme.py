@@ -1,15 +1,18 @@
 """Every command and snippet of the README runs.
 
-A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: view`, `run: install` (in
-the slow set), `run: server OPTIONS` (started with these, asked once, stopped), or `file: NAME` (there for the others).
+A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: view`, `run: receiver` (with
+one of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
+these, asked once, stopped), or `file: NAME` (there for the others).
 """
 
+import http.server
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -96,7 +99,7 @@ def _record(place: Path) -> None:
 
 
 def test_every_kind_of_block_is_run_by_some_test() -> None:
-    known = {"shell", "python", "notebook", "view", "install", "server", "file"}
+    known = {"shell", "python", "notebook", "view", "receiver", "install", "server", "file"}
 
     assert {block.how for block in _BLOCKS} <= known
 
@@ -146,6 +149,34 @@ def test_view(block: Block, place: Path) -> None:
 
     assert fetched == (place / "trace.pftrace").read_bytes()
     assert "https://ui.perfetto.dev" in told
+
+
+@pytest.mark.parametrize("block", _of("receiver"))
+def test_receiver(block: Block, place: Path) -> None:
+    paths: list[str] = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None: ...
+
+    _record(place)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            assert "localhost:4318" in block.text
+            _shell(block.text.replace("localhost:4318", f"127.0.0.1:{server.server_port}"), place)
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert paths == ["/v1/traces"]
+    assert '"name":"count"' in (place / "spans.otlp.json").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", _of("server"))

@@ -125,7 +125,6 @@ def test_overview_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None
 
     shown = capsys.readouterr().out
     assert all(f"\n  {command} " in shown for command in COMMANDS)
-    assert "convert" not in shown
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,7 @@ EXCEPTIONS = {
     ("model.trace", "formats"),
     ("model.trace", "charts"),
     ("model.trace", "analysis"),
+    ("model.trace", "otel"),
 }
 
 
@@ -123,7 +124,7 @@ def test_public_name_exists_and_no_module_shadows_it(name: str) -> None:
     assert name == "__version__" or name in dir(asynctrace)
 
 
-@pytest.mark.parametrize("package", ["recorder", "formats", "model", "analysis", "charts", "probes", "cli"])
+@pytest.mark.parametrize("package", ["recorder", "formats", "model", "analysis", "charts", "otel", "probes", "cli"])
 def test_no_submodule_shadows_a_function_of_its_package(package: str) -> None:
     module = importlib.import_module(f"asynctrace.{package}")
     submodules = {path.stem for path in (PACKAGE / package).glob("*.py")}

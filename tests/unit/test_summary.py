@@ -322,3 +322,13 @@ def test_header_tells_what_is_lost_and_noted() -> None:
 
     assert lines[0].endswith("lost 1,234")
     assert lines[-1] == "note: the file was cut short"
+
+
+def test_the_first_coroutine_that_was_recorded_need_not_begin_with_its_task() -> None:
+    fake = FakeTrace()
+    states = [("ready", 0, 10), ("running", 10, 20), ("waiting", 20, 50, "io"), ("running", 50, 90)]
+    fake.coroutine("late", 60, 70, task=fake.task("root", states=states))
+
+    row = only_row(fake.build())
+
+    assert (row.total_ns, row.ready_ns) == (10 * MS, 0)

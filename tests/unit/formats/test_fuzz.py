@@ -17,6 +17,11 @@ import hypothesis
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import asynctrace
 from asynctrace import events as kinds
@@ -36,6 +41,7 @@ from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_encoder import NUMBER_KINDS
 from asynctrace.formats.wire import zigzag
 from asynctrace.model.trace import Trace
+from asynctrace.otel.spans import trace_spans
 from tests.damage import Damage, damaged, damages, event_packet, packets
 from tests.strategies_parts import START_NS, any_parts, example_part
 
@@ -218,6 +224,24 @@ def figures_make_sense(trace: Trace) -> None:
     wakes(trace)
     panels([trace, trace])
     measured("it", trace)
+    spans_make_sense(trace)
+
+
+def spans_make_sense(trace: Trace) -> None:
+    """Spans are trees, and can be sent."""
+    for tasks in (True, None):
+        spans = trace_spans(trace, tasks=tasks, events=True)
+        for number, span in enumerate(spans):
+            assert span.parent is None or 0 <= span.parent < number
+            assert all(0 <= link.span < len(spans) and link.span != number for link in span.links)
+            assert span.start_ns <= span.end_ns
+        exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        trace.to_otel(provider, tasks=tasks, events=True)
+        encoded = encode_spans(exporter.get_finished_spans()).SerializeToString()
+        sent = ExportTraceServiceRequest.FromString(encoded).resource_spans
+        assert sum(len(scope.spans) for each in sent for scope in each.scope_spans) == len(spans)
 
 
 def is_kept(trace: Trace, path: Path) -> None:
@@ -344,6 +368,7 @@ def test_thousands_of_nested_things_load_and_are_saved(tmp_path: Path, name: str
     trace = asynctrace.load(path)
     times_make_sense(trace)
     summarize(trace)
+    trace_spans(trace, tasks=True, events=True)
     trace.save(path)
     assert path.stat().st_size < 1_000 * len(stream)
     assert load_parts(path) == list(trace.parts)
