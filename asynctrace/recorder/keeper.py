@@ -58,6 +58,7 @@ class Keeper:
         self._is_wanted = False
         self._marked_ns = self._settled_ns = recorder.start_ns
         self._idle_ns = 0  # when it had nothing left to do
+        self._vain = 0  # how often a hook has waited for it in a row, and it has done nothing
         self._wake.acquire()
         self._done.acquire()
         recorder.attend, recorder.detach = self.attend, self.leave
@@ -92,13 +93,17 @@ class Keeper:
         """Wait for the thread to do a piece of its work, on a thread of the program's."""
         if self._native_id == _thread.get_native_id():  # a finalizer that happens to run there
             return
-        self.recorder.attend_ns = clock.now_ns() + self._interval_ns  # in vain if it waits for the disk
+        # It may take longer for its piece, and has to come in again soon. Or it waits for the disk: this is in vain.
+        pause_ns = min(int(_LET_IN_S * 1e9) << self._vain, self._interval_ns)
+        self.recorder.attend_ns = clock.now_ns() + pause_ns
+        self._vain = min(self._vain + 1, 10)
         self._done.acquire(False)
         self.wake()
         self._done.acquire(True, _LET_IN_S)
 
     def _piece_is_done(self, is_last: bool) -> None:
         recorder, now_ns = self.recorder, clock.now_ns()
+        self._vain = 0
         if not self._is_wanted:
             return
         is_idle = is_last and not self._is_behind and not self.jobs
