@@ -149,8 +149,9 @@ class History:
         return len(self._chunks) > 1 and self.used_bytes > self.limit_bytes - self.limit_bytes // 8
 
     def is_far_over_limit(self) -> bool:
-        """Tell whether the keeper does not come after the program."""
-        return self.used_bytes > self.limit_bytes
+        """Tell whether the keeper does not come after the program: there is much to settle, or to drop."""
+        can_be_less = len(self._chunks) > 1 or self.open_bytes > self.limit_bytes // 2
+        return can_be_less and self.used_bytes > self.limit_bytes
 
     def drop_oldest(self) -> list[int]:
         """Fold the oldest chunk into the base; return the tasks that ended in it. To be called with the lock held."""

@@ -27,7 +27,8 @@ _BYTES_PER_S = (
 )
 _NEVER_NS = 1 << 62
 _LATE_AT_WORK_NS = 1_000_000  # after a piece of its work: half of the time is the program's
-_BEHIND_NS = 400_000_000  # since it had done all its work: now all of the time is the keeper's
+_LATE_AT_JOBS_NS = 10_000_000  # the same where only jobs are left, which may take their time
+_BEHIND_NS = 400_000_000  # since it had come after the program: now all of the time is the keeper's
 _LET_IN_S = 0.005  # that a hook waits for it at the most
 _PIECE_NS = 1_000_000  # that a piece of work for a sink should take
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 100, 8_000  # events
@@ -53,11 +54,11 @@ class Keeper:
         # The smaller the bound, the sooner a busy program has filled it.
         self._interval_s = min(INTERVAL_S, max(_BREATH_S, recorder.history.limit_bytes / _BYTES_PER_S))
         self._interval_ns = int(self._interval_s * 1e9)
-        self._is_behind = False
+        self._is_behind = self._has_only_jobs = False
         self._at_once = 400  # events for a sink in one piece of work
         self._is_wanted = False
         self._marked_ns = self._settled_ns = recorder.start_ns
-        self._idle_ns = 0  # when it had nothing left to do
+        self._abreast_ns = 0  # when there was nothing left to settle, and to feed to sinks
         self._vain = 0  # how often a hook has waited for it in a row, and it has done nothing
         self._wake.acquire()
         self._done.acquire()
@@ -79,8 +80,8 @@ class Keeper:
         """Start the thread."""
         if not self._gone.acquire(False):  # it runs; or another thread's hook asks for it, too
             return
-        self._idle_ns = clock.now_ns()
-        self._is_wanted, self.recorder.attend_ns = True, self._idle_ns + _LATE_AT_WORK_NS
+        self._abreast_ns = clock.now_ns()
+        self._is_wanted, self.recorder.attend_ns = True, self._abreast_ns + _LATE_AT_WORK_NS
         self._is_behind = True  # the first turn is at once
         try:
             _thread.start_new_thread(self._run, ())
@@ -106,13 +107,12 @@ class Keeper:
         self._vain = 0
         if not self._is_wanted:
             return
-        is_idle = is_last and not self._is_behind and not self.jobs
-        if is_idle:
-            self._idle_ns = now_ns
-        if recorder.history.is_far_over_limit() or now_ns - self._idle_ns > _BEHIND_NS:
+        if recorder.history.is_far_over_limit() or now_ns - self._abreast_ns > _BEHIND_NS:
             recorder.attend_ns = 0
-        elif not is_idle:
+        elif self._is_behind or not (is_last or self._has_only_jobs):
             recorder.attend_ns = now_ns + _LATE_AT_WORK_NS
+        elif self.jobs:
+            recorder.attend_ns = now_ns + _LATE_AT_JOBS_NS
         else:
             recorder.attend_ns = now_ns + 2 * self._interval_ns  # it does not get its turn when it is time to look
         try:
@@ -187,6 +187,7 @@ class Keeper:
     def _turn(self) -> Iterator[None]:
         recorder = self.recorder
         begin_ns = clock.now_ns()
+        self._has_only_jobs = False
         recorder.take()
         if recorder.sinks or self.watches or recorder.history.is_worth_settling():
             for _ in recorder.settling(self._appended_until(begin_ns)):
@@ -204,8 +205,11 @@ class Keeper:
                 if clock.now_ns() - begin_ns > 2 * self._interval_ns:
                     self._is_behind = True
                     break
+        if not self._is_behind:
+            self._abreast_ns = clock.now_ns()
         while recorder.drop_oldest():
             yield
+        self._has_only_jobs = not self._is_behind
         while self.jobs and clock.now_ns() - begin_ns < self._interval_ns:
             self._go_on_with_a_job()
             yield
