@@ -115,6 +115,11 @@ async def _steps(told: list[Any]) -> None:
         left.setblocking(False)
         right.send(b"byte")
         told.append(await loop.sock_recv(left, 4))
+        readable = asyncio.Event()
+        loop.add_reader(left, readable.set)
+        right.send(b"more")
+        await readable.wait()
+        loop.remove_reader(left)
     if threading.current_thread() is threading.main_thread():
         loop.add_signal_handler(signal.SIGUSR1, told.append, "signal")
         signal.raise_signal(signal.SIGUSR1)

@@ -211,7 +211,7 @@ def test_an_exception_inside_the_clean_up_of_a_cancel_replaces_it(run: Run) -> N
 
 def test_a_shield_that_is_cancelled_leaves_what_it_shields_alone(run: Run) -> None:
     async def precious() -> str:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.05)
         return "kept"
 
     async def guards(task: asyncio.Task[str]) -> str:
