@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from asynctrace.analysis.row_names import visible
 from asynctrace.cli import tell
-from asynctrace.cli.output import checked_output, written_whole
+from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
+from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
     from asynctrace.model.trace import Trace
@@ -59,8 +60,12 @@ def _write_otlp_json(trace: Trace, output: Path, args: argparse.Namespace) -> st
 
     json_delivery(io.StringIO())  # without its package, nothing is begun in vain
     spans = _spans(trace, args)
-    with written_whole(output) as file, _progress(len(spans), "writing spans") as advance:
-        _convert(trace, spans, json_delivery(file, advance))
+    with (
+        replacing(output) as file,
+        io.TextIOWrapper(file, encoding="utf-8", newline="\n") as text,
+        _progress(len(spans), "writing spans") as advance,
+    ):
+        _convert(trace, spans, json_delivery(text, advance))
     return f": {_number(len(spans))}"
 
 

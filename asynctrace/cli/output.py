@@ -1,12 +1,10 @@
 """Where a command may write: checked before any work is done, so that nothing is run or drawn in vain."""
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
 from pathlib import Path
-from typing import TextIO
 
-from asynctrace.errors import AsynctraceError, UsageError
+from asynctrace.errors import UsageError
 
 # Bytes at the beginning and at the end of a picture in which its metadata names the program that wrote it.
 _METADATA_BYTES = 4096
@@ -72,27 +70,3 @@ def _is_our_otlp(path: Path) -> bool:
     resource, _, _ = head.partition(b'"scopeSpans"')
     mark = b'{"key":"telemetry.distro.name","value":{"stringValue":"asynctrace"}}'
     return head.startswith(b'{"resourceSpans":') and mark in resource
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[TextIO]:
-    """Give a text file to write, which takes its place at `path` when it is complete; else what was there stays.
-
-    Raises:
-        AsynctraceError: If it cannot be written.
-    """
-    target = path.resolve()  # a link stays, what it points to is replaced
-    # Beside the target, for a file can only take another's place on the same disk.
-    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            yield file
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o7777)
-        temporary.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise AsynctraceError(f"{path.name} cannot be written: {error.strerror}") from error
-        raise

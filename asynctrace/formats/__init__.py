@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from asynctrace.errors import AsynctraceError, FormatError, UsageError
+from asynctrace.errors import FormatError, UsageError
+from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
     from asynctrace.events import Part
@@ -42,25 +43,13 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
         target = target.resolve()  # the link stays, what it points to is replaced
     if target.exists() and not target.is_file():
         raise UsageError(f"{target} is {what_is(target)}: name a file")  # a device would be replaced by a file
-    # Beside the target, for a file can only take another's place on the same disk.
-    temporary = target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}")
-    try:
-        with ExitStack() as stack:
-            file: BinaryIO = stack.enter_context(temporary.open("xb"))
-            if target.name.lower().endswith(".gz"):
-                file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
-            writer = stack.enter_context(PerfettoWriter(file, window))
-            for part in parts:
-                writer.write_part(part)
-        if target.exists():
-            temporary.chmod(target.stat().st_mode & 0o7777)
-        temporary.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise AsynctraceError(f"{target} cannot be written: {error.strerror}") from error
-        raise
+    with ExitStack() as stack:
+        file = stack.enter_context(replacing(target))
+        if target.name.lower().endswith(".gz"):
+            file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
+        writer = stack.enter_context(PerfettoWriter(file, window))
+        for part in parts:
+            writer.write_part(part)
 
 
 def load(path: str | os.PathLike[str]) -> Trace:

@@ -13,7 +13,7 @@ import asynctrace
 
 PACKAGE = Path(asynctrace.__file__).parent
 
-VOCABULARY = {"errors", "clock", "events", "cores", "__version__"}
+VOCABULARY = {"errors", "clock", "events", "cores", "replacing", "__version__"}
 BELOW_CHARTS = VOCABULARY | {"model", "analysis"}
 RECORDER_SIDE = VOCABULARY | {"recorder", "probes"}
 BELOW_FACES = BELOW_CHARTS | RECORDER_SIDE | {"charts", "formats", "otel", "recording", "runner", "decorator"}
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "events": set(),
     "cores": {"errors"},
+    "replacing": {"errors"},
     "recorder": VOCABULARY,
     "probes": VOCABULARY | {"recorder"},
     "model": VOCABULARY,
