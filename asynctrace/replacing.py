@@ -16,6 +16,7 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
     Raises:
         AsynctraceError: If it cannot be written.
     """
+    name = target  # as it was given
     if target.is_symlink():
         target = target.resolve()  # the link stays, what it points to is replaced
     # Beside the target, for a file can only take another's place on the same disk.
@@ -30,5 +31,5 @@ def replacing(target: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise AsynctraceError(f"{target.name} cannot be written: {error.strerror}") from error
+            raise AsynctraceError(f"{name} cannot be written: {error.strerror}") from error
         raise

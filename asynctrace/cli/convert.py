@@ -46,7 +46,8 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError("name a file to write, or an endpoint to send to: asynctrace convert FILE (OUT | --otlp URL)")
     if args.otlp is not None:
         return _send(args)
-    output = checked_output(args.output, FORMATS, is_forced=args.force)
+    checked_output(args.output, FORMATS, is_forced=args.force)
+    output = Path(args.output)  # as it was given: no program runs here that would change the folder
     # The longest suffix that fits: .otlp.json before .json.
     suffix = max((suffix for suffix in FORMATS if output.name.lower().endswith(suffix)), key=len)
     told = FORMATS[suffix](_loaded(args.file), output, args)
