@@ -109,11 +109,14 @@ class History:
         self.end += count
         return is_more and bool(self._taken)
 
+    def _unsettled(self) -> list[Any]:
+        """Return what was taken out of the store and is not settled, in the order of its coming."""
+        return [self._pending, *self._taken]
+
     @property
     def open_count(self) -> int:
         """How many events are not settled."""
-        count = self._store.count
-        return count(self._pending) + sum(map(count, list(self._taken))) + len(self._store)
+        return sum(map(self._store.count, self._unsettled())) + len(self._store)
 
     @property
     def used_bytes(self) -> int:
@@ -124,8 +127,7 @@ class History:
     @property
     def open_bytes(self) -> int:
         """What is not settled takes so many bytes, about."""
-        taken = (self._pending, *list(self._taken))
-        return sum(map(self._store.bytes_taken, taken)) + self._store.open_bytes
+        return sum(map(self._store.bytes_taken, self._unsettled())) + self._store.open_bytes
 
     def is_worth_taking(self) -> bool:
         """Tell whether so much was appended that somebody should look after it."""
@@ -182,7 +184,7 @@ class History:
     def open_fields(self) -> array[int]:
         """Return the fields of what is not settled yet, in the order of its coming."""
         fields = array("q")
-        for taken in (self._pending, *list(self._taken)):
+        for taken in self._unsettled():
             fields.extend(self._store.fields(taken))
         fields.extend(self._store.open_fields())
         return fields

@@ -1,4 +1,4 @@
-"""The recorder whose events are appended and held by the native core, 32 bytes each."""
+"""The recorder whose events are appended and held by the native core, some 6 bytes each."""
 
 from __future__ import annotations
 

@@ -167,3 +167,13 @@ def test_fields_that_are_appended_meanwhile_are_never_cut_in_two() -> None:
     settle(history, 10)
 
     assert kept(history) == [mark(1)] and len(fields) == 3 and FIELDS == 7
+
+
+def test_what_the_tables_alone_take_is_nothing_that_the_keeper_could_make_less() -> None:
+    store, append = make_store()
+    append(mark(1))
+    history = History(store, LIMIT, lambda: LIMIT)
+
+    settle(history, 1)
+
+    assert history.used_bytes > LIMIT and not history.is_far_over_limit()
