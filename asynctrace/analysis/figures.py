@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from asynctrace.model.trace import Call, Coroutine, State, Task
+from asynctrace.model.trace import Call, Coroutine, State, Suspension, Task
 
 # What the primitives that block a thread wait for, in the words that tasks' waits have.
 _KIND_OF_PRIMITIVE = {"sleep": "sleep", "join": "thread", "result": "thread", "acquire": "lock", "get": "queue"}
@@ -66,7 +66,12 @@ def begins_with_task(coroutine: Coroutine) -> bool:
     task = coroutine.task
     if task is None or coroutine.awaiter is not None or task.coroutine is not coroutine:
         return False
-    first = next((state for state in task.states if state.kind == "running"), None)
+    return starts_in_first_step(coroutine, task.states)
+
+
+def starts_in_first_step(coroutine: Coroutine, states: Iterable[State]) -> bool:
+    """Tell whether a coroutine starts in the first of its task's steps, by the task's states."""
+    first = next((state for state in states if state.kind == "running"), None)
     return first is None or coroutine.started_ns <= first.end_ns
 
 
@@ -74,14 +79,38 @@ def add_coroutine(figures: Figures, coroutine: Coroutine) -> None:
     """Add one run of a coroutine; a task's root begins with its task: the delay of the first step counts as ready."""
     task = coroutine.task
     states: Sequence[State] = task.states if task is not None else ()
-    first_delay_ns = dormant_ns = 0
+    first_delay_ns = 0
     if task is not None and begins_with_task(coroutine):
         first_delay_ns = max(0, coroutine.started_ns - task.created_ns)
-    step_start_ns = coroutine.started_ns
+    progress = Progress(coroutine.started_ns)
+    add_suspensions(figures, coroutine.suspensions, states, progress)
+    add_coroutine_end(figures, coroutine, first_delay_ns, progress)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the figures of one coroutine are added up."""
+
+    step_start_ns: int  # where the step begins that is to be added next
+    dormant_ns: int = 0  # that a generator stood at values that it yields: no wait, and not its time
+
+
+def add_suspensions(
+    figures: Figures, suspensions: Sequence[Suspension], states: Sequence[State], progress: Progress
+) -> None:
+    """Add the steps of a coroutine up to the last of some suspensions, and these, by its task's states.
+
+    Args:
+        figures: Where to.
+        suspensions: Those that follow what was added before, all of them over.
+        states: All states of the task that are in them.
+        progress: What was added before; it goes on.
+    """
+    step_start_ns, dormant_ns = progress.step_start_ns, progress.dormant_ns
     running_ns, longest_step_ns, steps = 0, figures.longest_step_ns, 0
     # Suspensions and states are both ascending: where the last look ended, the next one begins.
     index = bisect_right(states, step_start_ns, key=_end_ns) if len(states) > 1 else 0
-    for pause in coroutine.suspensions:
+    for pause in suspensions:
         start_ns, end_ns = pause.start_ns, pause.end_ns
         step_ns = start_ns - step_start_ns
         running_ns += step_ns
@@ -90,7 +119,6 @@ def add_coroutine(figures: Figures, coroutine: Coroutine) -> None:
             longest_step_ns = step_ns
         step_start_ns = end_ns
         if pause.is_yield:
-            # A value that a generator yields is no wait: what it does then is nothing, and not its time.
             dormant_ns += end_ns - start_ns
             continue
         while index < len(states):
@@ -108,9 +136,14 @@ def add_coroutine(figures: Figures, coroutine: Coroutine) -> None:
     figures.running_ns += running_ns
     figures.steps += steps
     figures.longest_step_ns = longest_step_ns
-    figures.add_step(coroutine.end_ns - step_start_ns)
+    progress.step_start_ns, progress.dormant_ns = step_start_ns, dormant_ns
+
+
+def add_coroutine_end(figures: Figures, coroutine: Coroutine, first_delay_ns: int, progress: Progress) -> None:
+    """Add the last step of a coroutine, all of whose suspensions were added, and how it ended."""
+    figures.add_step(coroutine.end_ns - progress.step_start_ns)
     figures.ready_ns += first_delay_ns
-    figures.add_end(coroutine, first_delay_ns + coroutine.end_ns - coroutine.started_ns - dormant_ns)
+    figures.add_end(coroutine, first_delay_ns + coroutine.end_ns - coroutine.started_ns - progress.dormant_ns)
 
 
 def _end_ns(state: State) -> int:

@@ -117,17 +117,20 @@ class _Replayed:
         self._default = default
         self._decisions: list[Decision] = []
         for span in spans:
-            parent = self._decisions[span.parent].context if span.parent is not None else None
+            around = Context()
+            if span.parent is not None:
+                around = set_span_in_context(NonRecordingSpan(self._decisions[span.parent].context), around)
             links = self._real_links(span, len(self._decisions))
-            self._decisions.append(default.decide(span.name, parent, span.attributes, links))
+            self._decisions.append(default.decide(span.name, around, span.attributes, links))
         self._real: dict[int, RealSpan] = {}
         self._children = _children(spans)
 
     def start(self, number: int) -> RealSpan | None:
         span, decision = self._spans[number], self._decisions[number]
-        parent = None
+        around = Context()
         if span.parent is not None:
             parent = self._real.get(span.parent) or NonRecordingSpan(self._decisions[span.parent].context)
+            around = set_span_in_context(parent, around)
             self._children[span.parent] -= 1
             if not self._children[span.parent]:
                 self._real.pop(span.parent, None)
@@ -135,7 +138,7 @@ class _Replayed:
             return None
         replay = self._replays.get(span.process, self._default)
         links = self._real_links(span, len(self._decisions))
-        real = replay.start(decision, span.name, parent, span.attributes, links, start_ns=span.start_ns)
+        real = replay.start(decision, span.name, around, span.attributes, links, start_ns=span.start_ns)
         if not real.is_recording():
             return None
         if self._children[number]:

@@ -11,22 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision as Verdict
-from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
-from opentelemetry.trace import (
-    NonRecordingSpan,
-    SpanContext,
-    SpanKind,
-    TraceFlags,
-    set_span_in_context,
-)
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, SamplingResult, StaticSampler
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, get_current_span
 
 from asynctrace import __version__
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.trace import Link, Span, Tracer, TracerProvider, TraceState
     from opentelemetry.util.types import Attributes
@@ -38,22 +32,56 @@ SCOPE = "asynctrace"
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The context that a span will have, and what the sampler said of it."""
+    """The context that a span will have, and what the sampler said of it; None: it is sampled, as will be said then."""
 
     context: SpanContext
-    result: SamplingResult
+    result: SamplingResult | None
 
     @property
     def is_recording(self) -> bool:
-        return self.result.decision is not Verdict.DROP
+        return self.result is None or self.result.decision is not Verdict.DROP
+
+
+class Foreknowledge:
+    """What a sampler is known to say, so that it need not be asked before the span is built.
+
+    Of the SDK's own samplers only, which answer the same always: None where it has to be asked.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        roots = local = local_dropped = remote = remote_dropped = sampler
+        if type(sampler) is ParentBased:
+            roots = getattr(sampler, "_root", sampler)
+            local = getattr(sampler, "_local_parent_sampled", sampler)
+            local_dropped = getattr(sampler, "_local_parent_not_sampled", sampler)
+            remote = getattr(sampler, "_remote_parent_sampled", sampler)
+            remote_dropped = getattr(sampler, "_remote_parent_not_sampled", sampler)
+        self.of_root = _answer(roots)
+        self._of_child = {
+            (False, True): _answer(local),
+            (False, False): _answer(local_dropped),
+            (True, True): _answer(remote),
+            (True, False): _answer(remote_dropped),
+        }
+
+    def of_child(self, is_remote: bool, is_sampled: bool) -> bool | None:
+        """Tell whether the child of such a span is sampled."""
+        return self._of_child[is_remote, is_sampled]
+
+
+def _answer(sampler: Sampler) -> bool | None:
+    if type(sampler) is not StaticSampler:
+        return None
+    verdict = getattr(sampler, "_decision", None)
+    return {Verdict.RECORD_AND_SAMPLE: True, Verdict.DROP: False}.get(verdict) if verdict is not None else None
 
 
 class SpanReplay:
-    """Decides on spans as the user's provider would, and later starts them as decided. Not for several threads at once.
+    """Decides on spans as the user's provider would, on any thread, and later starts them as decided, on one at a time.
 
     Example:
-        >>> decision = replay.decide("count", None, {})
-        >>> span = replay.start(decision, "count", None, {}, start_ns=1_700_000_000_000_000_000)
+        >>> decision = replay.decide("count", Context(), {})
+        >>> span = replay.start(decision, "count", Context(), {}, start_ns=1_700_000_000_000_000_000)
         >>> span.end(end_time=1_700_000_001_000_000_000)
 
     Args:
@@ -62,6 +90,7 @@ class SpanReplay:
 
     def __init__(self, tracer: SdkTracer) -> None:
         self._sampler = tracer.sampler
+        self.foreknowledge = Foreknowledge(tracer.sampler)
         self._ids = tracer.id_generator
         self._next_ids = _NextIds()
         self._next_result = _NextResult()
@@ -78,24 +107,40 @@ class SpanReplay:
     def resource(self, resource: Resource) -> None:
         self._tracer.resource = resource
 
+    def new_span_id(self) -> int:
+        """Return an id of the user's generator."""
+        return self._ids.generate_span_id()
+
     def decide(
-        self, name: str, parent: SpanContext | None, attributes: Mapping[str, Value], links: Sequence[Link] = ()
+        self, name: str, around: Context, attributes: Mapping[str, Value], links: Sequence[Link] = ()
     ) -> Decision:
-        """Give a span its ids, and ask the user's sampler for it."""
-        around = set_span_in_context(NonRecordingSpan(parent), Context()) if parent is not None else Context()
-        if parent is not None and parent.is_valid:
-            trace_id = parent.trace_id
+        """Give a span its ids, and ask the user's sampler for it.
+
+        Args:
+            name: Its name.
+            around: The context that it starts in; the current span of that is its parent.
+            attributes: What is known of it.
+            links: Its links.
+        """
+        parent = get_current_span(around).get_span_context()
+        if parent.is_valid:
+            trace_id, trace_state = parent.trace_id, parent.trace_state
             flags = parent.trace_flags & ~TraceFlags.SAMPLED
+            is_sampled = self.foreknowledge.of_child(parent.is_remote, parent.trace_flags.sampled)
         else:
-            trace_id = self._ids.generate_trace_id()
+            trace_id, trace_state = self._ids.generate_trace_id(), None
             is_random = getattr(self._ids, "is_trace_id_random", bool)()  # since 1.4x
             flags = getattr(TraceFlags, "RANDOM_TRACE_ID", 0) if is_random else TraceFlags.DEFAULT
-        result = self._sampler.should_sample(around, trace_id, name, SpanKind.INTERNAL, attributes, links)
-        if result.decision is Verdict.RECORD_AND_SAMPLE:
+            is_sampled = self.foreknowledge.of_root
+        result = None
+        if not is_sampled:
+            result = self._sampler.should_sample(around, trace_id, name, SpanKind.INTERNAL, attributes, links)
+            is_sampled, trace_state = result.decision is Verdict.RECORD_AND_SAMPLE, result.trace_state
+        if is_sampled:
             flags |= TraceFlags.SAMPLED
         span_id = self._ids.generate_span_id()
         context = SpanContext(
-            trace_id, span_id, is_remote=False, trace_flags=TraceFlags(flags), trace_state=result.trace_state
+            trace_id, span_id, is_remote=False, trace_flags=TraceFlags(flags), trace_state=trace_state
         )
         return Decision(context, result)
 
@@ -103,7 +148,7 @@ class SpanReplay:
         self,
         decision: Decision,
         name: str,
-        parent: Span | None,
+        around: Context,
         attributes: Mapping[str, Value],
         links: Sequence[Link] = (),
         *,
@@ -112,16 +157,19 @@ class SpanReplay:
         """Start the real span; the processors of the user see it now.
 
         Args:
-            decision: From `decide`, with the context of `parent` and the same name and attributes.
-            name: Its name.
-            parent: Its parent, None for the root of a trace.
+            decision: From `decide`.
+            name: Its name, as then.
+            around: As then; the user's processors are given it.
             attributes: What it has.
             links: Its links.
             start_ns: Wall clock.
         """
         self._next_ids.context = decision.context
         result = decision.result
-        if result.attributes != attributes:
+        if result is None:
+            trace_id = decision.context.trace_id
+            result = self._sampler.should_sample(around, trace_id, name, SpanKind.INTERNAL, attributes, links)
+        elif result.attributes != attributes:
             # Those of the sampler beside what is known by now.
             result = SamplingResult(
                 result.decision, {**attributes, **dict(result.attributes or {})}, result.trace_state
@@ -129,7 +177,7 @@ class SpanReplay:
         self._next_result.result = result
         return self._tracer.start_span(
             name,
-            context=set_span_in_context(parent, Context()) if parent is not None else Context(),
+            context=around,
             attributes=attributes,
             links=links,
             start_time=start_ns,

@@ -76,6 +76,7 @@ def close_call(opened: OpenCall, error: BaseException | None = None, is_raised: 
         site, outcome = recorder.text(type(error).__qualname__), RAISED
     else:
         site, outcome = 0, RAISED if is_raised else RETURNED
+    tell_end(recorder, call, outcome, error)
     time_ns = clock.now_ns()
     recorder.append((time_ns, state.id, CALL_FINISHED, call, cpu_ns, site, outcome))
     state.call = earlier
@@ -86,6 +87,13 @@ def close_call(opened: OpenCall, error: BaseException | None = None, is_raised: 
         recorder.attend()
     if _outermost_ended is not None and (earlier == 0 or kind in _ALWAYS_TOLD):
         _outermost_ended(recorder, kind)
+
+
+def tell_end(recorder: Recorder, call: int, outcome: int, error: BaseException | None) -> None:
+    """Tell the hooks of decorated functions, where they have this call open, that it ends."""
+    hooks = recorder.traced_hooks
+    if hooks is not None and call in hooks.open:
+        hooks.finished(call, outcome, error)
 
 
 def forget_calls(gone: list[OpenCall]) -> dict[int, int]:
@@ -145,22 +153,28 @@ def trace_function(
 
     @functools.wraps(function)
     def traced(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        opened = None
+        opened = target = None
         try:
             recorder = get_recorder()
-            if recorder is not None and not is_target_of(recorder.local.state, code):
-                opened = open_call(recorder, CALL_TRACED, recorder.site(code))
+            if recorder is not None:
+                state = recorder.local.state
+                is_target = is_target_of(state, code)
+                if not is_target:
+                    opened = open_call(recorder, CALL_TRACED, recorder.site(code))
+                if recorder.traced_hooks is not None:
+                    recorder.traced_hooks.started(state.call, code, 0, False)
+                    target = (recorder, state.call) if is_target else None
         except BaseException as error:
             check(error)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             drop_our_frame(error)
-            if opened is not None:
-                _close(opened, error, check)
+            if opened is not None or target is not None:
+                _close(opened, target, error, check)
             raise
-        if opened is not None:
-            _close(opened, None, check)
+        if opened is not None or target is not None:
+            _close(opened, target, None, check)
         return result
 
     note_wrapper(traced.__code__)  # type: ignore[attr-defined]  # typeshed does not know it for a function
@@ -171,8 +185,16 @@ def _do_nothing() -> None:
     pass
 
 
-def _close(opened: OpenCall, error: BaseException | None, check: Callable[[BaseException], object]) -> None:
+def _close(
+    opened: OpenCall | None,
+    target: tuple[Recorder, int] | None,
+    error: BaseException | None,
+    check: Callable[[BaseException], object],
+) -> None:
     try:
-        close_call(opened, error)
+        if opened is not None:
+            close_call(opened, error)
+        elif target is not None:
+            tell_end(*target, RAISED if error is not None else RETURNED, error)
     except BaseException as failure:
         check(failure)

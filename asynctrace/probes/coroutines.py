@@ -32,7 +32,7 @@ from asynctrace.events import (
     YIELDED,
 )
 from asynctrace.probes.loop import probe_of
-from asynctrace.probes.tasks import TaskEntry, TaskTable
+from asynctrace.probes.tasks import TaskEntry, TaskTable, tell_step_ended, tell_step_started
 from asynctrace.recorder import Recorder, ThreadState, native_core
 from asynctrace.recorder.reference import Cause
 
@@ -104,6 +104,9 @@ class CoroutineTable:
         time_ns = time_ns or now_ns()
         if earlier is not None:
             # Its frame's address is another's now: it was closed without an event.
+            hooks = recorder.traced_hooks
+            if hooks is not None and earlier in hooks.open:
+                hooks.finished(earlier, CLOSED, None)
             recorder.append((time_ns, state.id, COROUTINE_FINISHED, earlier, 0, 0, CLOSED))
         if code.co_flags & CO_ASYNC_GENERATOR:
             flags |= ASYNC_GENERATOR
@@ -221,6 +224,9 @@ class CoroutineTable:
         recorder.append((time_ns, state.id, STEP_STARTED, entry.id, loop_id, 0, flags))
         state.task, state.cause = entry.id, entry.cause
         self.tasks.read_name(entry, task)
+        hooks = recorder.traced_hooks
+        if hooks is not None:
+            tell_step_started(hooks, entry, task, not is_late)
 
     def end_bare_step(self, frame: FrameType, state: ThreadState, outcome: int, value: Any, site: int = 0) -> None:
         """End the bare step whose root this frame is, if it is one.
@@ -269,6 +275,9 @@ class CoroutineTable:
             self.bare_steps[ANY_FRAME] = step  # so that the next event of any coroutine comes by here
             self.tasks.forget(entry)
         recorder.append((time_ns, state.id, STEP_FINISHED, entry.id, awaited, site, flags))
+        hooks = recorder.traced_hooks
+        if hooks is not None:
+            tell_step_ended(hooks, entry, task, flags)
 
 
 def _root_frame(entry: TaskEntry, task: Any) -> FrameType | None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 
 from asynctrace import clock
-from asynctrace.events import CALL_FUNCTION, CALL_TRACED, FUNCTION_DROPPED
-from asynctrace.probes.calls import OpenCall, close_call, forget_calls, is_target_of, open_call
+from asynctrace.events import CALL_FUNCTION, CALL_TRACED, FUNCTION_DROPPED, RAISED, RETURNED
+from asynctrace.probes.calls import OpenCall, close_call, forget_calls, is_target_of, open_call, tell_end
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.profiling import NEEDS_PROFILING, Profiling
 from asynctrace.recorder import Recorder, ThreadState
@@ -73,8 +73,11 @@ class FunctionProbe:
         state = getattr(recorder.local, "state", None)
         if state is None:  # the recorder is just meeting this thread, and asks it for its name
             return True
+        hooks = recorder.traced_hooks if function.kind == CALL_TRACED else None
         if is_target_of(state, code):  # a thread's target, a job: recorded as that
             self.opened[id(frame)] = None, function
+            if hooks is not None:
+                hooks.started(state.call, code, 0, False)
             return True
         if function.kind == CALL_FUNCTION:
             if function.count >= MOST_CALLS:
@@ -82,7 +85,10 @@ class FunctionProbe:
                 self._drop(function, state)
                 return False
             function.count += 1
-        self.opened[id(frame)] = open_call(recorder, function.kind, function.site), function
+        call = open_call(recorder, function.kind, function.site)
+        self.opened[id(frame)] = call, function
+        if hooks is not None:
+            hooks.started(call[2], code, 0, False)
         return True
 
     def finished(
@@ -95,6 +101,8 @@ class FunctionProbe:
         opened = self.opened.pop(id(frame), None)
         if opened is not None and opened[0] is not None:
             close_call(opened[0], error, is_raised)
+        elif opened is not None and self.recorder is not None:
+            tell_end(self.recorder, self.recorder.local.state.call, RAISED if error is not None else RETURNED, error)
         return (self.known.get(id(code)) or self.meet(code)).is_wanted
 
     def _drop(self, function: Function, state: ThreadState) -> None:

@@ -195,11 +195,14 @@ def _make_callbacks(
             site = known_sites.get(id(code))
             key = key_of(frame)
             if key in ids or flags & CO_ASYNC_GENERATOR or site is None:
-                table.begin(frame, awaiter, state, 0)
-                return None
-            time_ns = now_ns()
-            coroutine = ids[key] = new_id()
-            append((time_ns, state.id, COROUTINE_STARTED, coroutine, awaiter, site[0], 0))
+                coroutine = table.begin(frame, awaiter, state, 0)
+            else:
+                time_ns = now_ns()
+                coroutine = ids[key] = new_id()
+                append((time_ns, state.id, COROUTINE_STARTED, coroutine, awaiter, site[0], 0))
+            hooks = recorder.traced_hooks
+            if hooks is not None and id(code) in traced_codes:
+                hooks.started(coroutine, code, awaiter, flags & CO_ASYNC_GENERATOR != 0)
         except BaseException as error:
             guard.check(error)
         return None
@@ -215,6 +218,9 @@ def _make_callbacks(
             elif code.co_flags & CO_ASYNC_GENERATOR:
                 table.awaiter_of(frame, local.state)  # an eager task's root can be a generator's step: it begins here
             append((now_ns(), local.state.id, COROUTINE_RESUMED, coroutine, 0, 0, 0))
+            hooks = recorder.traced_hooks
+            if hooks is not None and coroutine in hooks.driven:
+                hooks.resumed(coroutine)
         except BaseException as error:
             guard.check(error)
         return None
@@ -233,6 +239,9 @@ def _make_callbacks(
             if code.co_flags & CO_ASYNC_GENERATOR and type(value).__name__ == "async_generator_wrapped_value":
                 flags = YIELDED
             append((time_ns, local.state.id, COROUTINE_SUSPENDED, coroutine, 0, offset, flags))
+            hooks = recorder.traced_hooks
+            if hooks is not None and coroutine in hooks.driven and (flags or not code.co_flags & CO_ASYNC_GENERATOR):
+                hooks.suspended(coroutine)
             if bare_steps:
                 table.end_bare_step(frame, local.state, RETURNED if flags else SUSPENDED, value)
         except BaseException as error:
@@ -248,6 +257,9 @@ def _make_callbacks(
             coroutine = ids.pop(key_of(frame), None)
             if coroutine is None:
                 return None if is_in_scope(code) else DISABLE
+            hooks = recorder.traced_hooks
+            if hooks is not None and coroutine in hooks.open:
+                hooks.finished(coroutine, RETURNED, None)
             append((time_ns, local.state.id, COROUTINE_FINISHED, coroutine, 0, 0, RETURNED))
             if bare_steps:
                 table.end_bare_step(frame, local.state, RETURNED, None)
@@ -263,7 +275,11 @@ def _make_callbacks(
             state = local.state
             if offset < first_resume(code):
                 # Its address can still be that of one that was closed without an event.
-                table.begin(frame, table.awaiter_of(frame, state), state, NOT_STARTED | THROWN)
+                awaiter = table.awaiter_of(frame, state)
+                coroutine = table.begin(frame, awaiter, state, NOT_STARTED | THROWN)
+                hooks = recorder.traced_hooks
+                if hooks is not None and id(code) in traced_codes:
+                    hooks.started(coroutine, code, awaiter, code.co_flags & CO_ASYNC_GENERATOR != 0)
                 return None
             coroutine = get_id(key_of(frame))
             if coroutine is None:
@@ -271,6 +287,9 @@ def _make_callbacks(
             elif code.co_flags & CO_ASYNC_GENERATOR:
                 table.awaiter_of(frame, state)
             append((now_ns(), state.id, COROUTINE_RESUMED, coroutine, 0, 0, THROWN))
+            hooks = recorder.traced_hooks
+            if hooks is not None and coroutine in hooks.driven:
+                hooks.resumed(coroutine)
         except BaseException as error:
             guard.check(error)
         return None
@@ -291,6 +310,9 @@ def _make_callbacks(
                 outcome = CLOSED
             else:
                 site = recorder.text(type(exception).__qualname__)
+            hooks = recorder.traced_hooks
+            if hooks is not None and coroutine in hooks.open:
+                hooks.finished(coroutine, outcome, exception)
             append((time_ns, local.state.id, COROUTINE_FINISHED, coroutine, 0, site, outcome))
             if bare_steps:
                 table.end_bare_step(frame, local.state, outcome, None, site)

@@ -20,7 +20,7 @@ from asynctrace.events import (
     THROWN,
     YIELDED,
 )
-from asynctrace.probes.tasks import PyFuture, PyTask, TaskEntry
+from asynctrace.probes.tasks import PyFuture, PyTask, TaskEntry, tell_step_ended, tell_step_started
 from asynctrace.probes.tracebacks import drop_our_frame
 
 if TYPE_CHECKING:
@@ -140,12 +140,16 @@ class StepRun(Run):
             earlier_cause, earlier_task = state.cause, state.task
             if probe.open_step is not None:
                 probe.close_late_step()
-            if not entry.has_name:
+            is_first = not entry.has_name
+            if is_first:
                 table.read_name(entry, task)
             flags = THROWN if task._must_cancel or (args and _is_cancelled(args[0])) else 0
             state.cause = entry.cause
             state.task = entry.id
             recorder.append((now_ns(), state.id, STEP_STARTED, entry.id, probe.loop_id, 0, flags))
+            hooks = recorder.traced_hooks
+            if hooks is not None:
+                tell_step_started(hooks, entry, task, is_first)
         except BaseException as error:
             if state is not None:
                 state.cause, state.task = earlier_cause, earlier_task
@@ -209,6 +213,9 @@ def _end_step(probe: LoopProbe, time_ns: int, thread: int, entry: TaskEntry, tas
         entry.has_stack = True
         probe.note_stack(time_ns, thread, entry, task)
     recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, flags))
+    hooks = recorder.traced_hooks
+    if hooks is not None:
+        tell_step_ended(hooks, entry, task, flags)
     if time_ns >= recorder.attend_ns:
         recorder.attend()
 

@@ -17,6 +17,8 @@ from asynctrace import clock
 from asynctrace.events import (
     CANCELLED,
     CAUSE_TASK,
+    CLOSED,
+    OUTCOME_MASK,
     RAISED,
     RETURNED,
     SEEN_LATE,
@@ -29,7 +31,7 @@ from asynctrace.events import (
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.jobs import JobId
 from asynctrace.recorder import Recorder, ThreadState, native_core
-from asynctrace.recorder.reference import Cause
+from asynctrace.recorder.reference import Cause, TracedHooks
 
 PyTask: Any = _tasks._PyTask  # type: ignore[attr-defined]  # asyncio's own name for its Task in Python
 CTask: Any = _tasks.Task if _tasks.Task is not PyTask else PyTask
@@ -232,6 +234,23 @@ class TaskTable:
         self.guard(_note_collected, entry)
 
 
+def tell_step_started(hooks: TracedHooks, entry: TaskEntry, task: Any, is_first: bool) -> None:
+    """Tell hooks, where they want to know, that a step of a task begins."""
+    if is_first and hooks.wants_tasks:
+        hooks.task_started(entry.id, task)
+    elif entry.id in hooks.steps:
+        hooks.step_started(entry.id)
+
+
+def tell_step_ended(hooks: TracedHooks, entry: TaskEntry, task: Any, flags: int) -> None:
+    """Tell hooks, where they want to know, that a step of a task has ended, and perhaps the task."""
+    outcome = flags & OUTCOME_MASK
+    if outcome and entry.id in hooks.open:
+        hooks.finished(entry.id, outcome, task._exception if outcome == RAISED and task is not None else None)
+    elif not outcome and entry.id in hooks.steps:
+        hooks.step_ended(entry.id)
+
+
 def _collected(ref: _TaskRef) -> None:
     ref.entry.table.collected(ref.entry)
 
@@ -244,7 +263,20 @@ def _note_collected(entry: TaskEntry) -> None:
         if any(end[0] is entry for end in table.ends):
             return  # it ended in its first step
         recorder = table.recorder
+        hooks = recorder.traced_hooks
+        if hooks is not None and entry.id in hooks.open:
+            hooks.finished(entry.id, CLOSED, None)
         recorder.append((clock.now_ns(), recorder.local.state.id, TASK_COLLECTED, entry.id, 0, 0, 0))
 
 
-__all__ = ["CFuture", "CTask", "PyFuture", "PyTask", "TaskEntry", "TaskTable", "is_task_type"]
+__all__ = [
+    "CFuture",
+    "CTask",
+    "PyFuture",
+    "PyTask",
+    "TaskEntry",
+    "TaskTable",
+    "is_task_type",
+    "tell_step_ended",
+    "tell_step_started",
+]

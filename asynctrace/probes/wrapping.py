@@ -73,6 +73,12 @@ class _Watch:
             event = (time_ns, state.id, COROUTINE_RESUMED, self.id, 0, 0, flags)
         recorder.append(event)
         state.coroutine = self.id
+        hooks = recorder.traced_hooks
+        if hooks is not None:
+            if event[2] == COROUTINE_STARTED:
+                hooks.started(self.id, self.code, self.earlier, self.flags & ASYNC_GENERATOR != 0)
+            elif self.id in hooks.driven:
+                hooks.resumed(self.id)
         return True
 
     def suspend(self, frame: Any, flags: int = 0) -> None:
@@ -81,6 +87,9 @@ class _Watch:
         state.coroutine = self.earlier
         offset = frame.f_lasti if frame is not None else 0
         recorder.append((now_ns(), state.id, COROUTINE_SUSPENDED, self.id, 0, offset, flags))
+        hooks = recorder.traced_hooks
+        if hooks is not None and self.id in hooks.driven and (flags & YIELDED or not self.flags & ASYNC_GENERATOR):
+            hooks.suspended(self.id)
 
     def finish(self, error: BaseException | None) -> None:
         recorder = self.recorder
@@ -94,6 +103,9 @@ class _Watch:
             outcome = CLOSED
         elif error is not None:
             site, outcome = recorder.text(type(error).__qualname__), RAISED
+        hooks = recorder.traced_hooks
+        if hooks is not None and self.id in hooks.open:
+            hooks.finished(self.id, outcome, error if outcome == RAISED else None)
         recorder.append((now_ns(), state.id, COROUTINE_FINISHED, self.id, 0, site, outcome))
 
     def gone(self) -> None:

@@ -12,6 +12,7 @@ from asynctrace.probes.failure import Failures
 from asynctrace.probes.tasks import TaskEntry
 from asynctrace.recorder.reference import Cause
 from asynctrace.recorder.reference import ThreadState as _ThreadState
+from asynctrace.recorder.reference import TracedHooks
 from asynctrace.recorder.tables import Places
 
 FRAMES_ARE_KNOWN: bool  # else coroutines are noted by the callbacks' references
@@ -69,6 +70,7 @@ class Core:
     is_open: bool
     attend_ns: int  # when it is past, hooks call that
     state: _ThreadState  # of the current thread
+    traced_hooks: TracedHooks | None
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from asynctrace.recorder import _native
 from asynctrace.recorder.fold import AnyFold
 from asynctrace.recorder.native_fold import NativeFold
-from asynctrace.recorder.reference import Recorder, ThreadState
+from asynctrace.recorder.reference import Recorder, ThreadState, TracedHooks
 from asynctrace.recorder.stores import Store
 
 
@@ -112,6 +112,15 @@ class NativeRecorder(Recorder):
     @attend.setter
     def attend(self, value: Callable[[], None]) -> None:
         self.native_core.attend = value
+
+    @property
+    def traced_hooks(self) -> TracedHooks | None:
+        """What is told of decorated functions."""
+        return self.native_core.traced_hooks
+
+    @traced_hooks.setter
+    def traced_hooks(self, value: TracedHooks | None) -> None:
+        self.native_core.traced_hooks = value
 
     def new_thread_state(self) -> ThreadState:
         """Return the state of a thread that is none of the program's, and has the id 0."""

@@ -25,8 +25,9 @@ from asynctrace.recorder.tables import Tables, traced_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import CodeType
 
-__all__ = ["DEFAULT_LIMIT_BYTES", "Cause", "Recorder", "ThreadState", "traced_codes"]
+__all__ = ["DEFAULT_LIMIT_BYTES", "Cause", "Recorder", "ThreadState", "TracedHooks", "traced_codes"]
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 
@@ -55,6 +56,39 @@ class Sink(Protocol):
     def take(self, at_once: int) -> bool:
         """Take at most so many of the events that are there; return whether there may be more."""
         ...
+
+
+class TracedHooks(Protocol):
+    """Is told, on their own threads, of the coroutines and calls of decorated functions, and of tasks, as they go.
+
+    The dicts say of what, by id: what is not in them is not told. A hook sees to its own failures.
+    """
+
+    open: dict[int, Any]  # `finished`
+    driven: dict[int, Any]  # coroutines that yield to other code than the loop: `suspended` and `resumed`
+    steps: dict[int, Any]  # tasks: `step_started` and `step_ended`
+    wants_tasks: bool  # also undecorated ones: `task_started`
+
+    def started(self, id: int, code: CodeType, awaiter: int, is_generator: bool) -> None:
+        """A coroutine, or a call, starts; `awaiter` is the coroutine that awaits it, 0 for none."""
+
+    def task_started(self, id: int, task: Any) -> None:
+        """The first step of a task begins."""
+
+    def suspended(self, id: int) -> None:
+        """A coroutine has its driver go on."""
+
+    def resumed(self, id: int) -> None:
+        """It goes on itself."""
+
+    def finished(self, id: int, outcome: int, error: BaseException | None) -> None:
+        """A coroutine, a call or a task ends; `error` is None also where it is not known."""
+
+    def step_started(self, task: int) -> None:
+        """A further step of a task begins."""
+
+    def step_ended(self, task: int) -> None:
+        """A step of a task has ended, in which the task has not."""
 
 
 class _FirstState:
@@ -112,6 +146,7 @@ class Recorder:
         self._swept = 0  # entries that the last sweep left
         self._swept_end = 0  # how many events there had been
         self.detach: Callable[[], None] = _do_nothing  # have the keeper leave
+        self.traced_hooks: TracedHooks | None = None
 
     def _make_store(self) -> Store:
         """Set what hooks append with, and return where that goes."""

@@ -3,7 +3,7 @@
  */
 
 #include "bare_steps.h"
-#include "events.h"
+#include "hooks.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -73,7 +73,7 @@ begin(const Books *books, LoopState *probe, Addresses *bare_steps, ThreadState *
     state->task = entry->id;
     state->has_cause = true;
     state->cause = (Cause){CAUSE_TASK, entry->id, 0, 0};
-    return read_name(books->core, entry, task) < 0 ? -1 : 1;
+    return read_name(books->core, entry, task) < 0 || tell_step_started(books->core, entry, task, true) < 0 ? -1 : 1;
 }
 
 int
@@ -176,7 +176,8 @@ end(const Books *books, Addresses *bare_steps, ThreadState *state, BareStep *ste
     else if (name_awaited(books, value, &awaited, &site) < 0) {
         return -1;
     }
-    if (append(books->core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, outcome) < 0) {
+    if (append(books->core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, outcome) < 0 ||
+        tell_step_ended(books->core, entry, NULL, outcome) < 0) {
         return -1;
     }
     return call_attend(books->core, time_ns);

@@ -1,6 +1,6 @@
 /* The native half of a Recorder: where events go, the next id, and what is looked up in its tables. */
 
-#include "events.h"
+#include "hooks.h"
 #include <stddef.h>
 #include <structmember.h>
 
@@ -162,6 +162,10 @@ traverse(Core *self, visitproc visit, void *arg)
     Py_VISIT(self->site);
     Py_VISIT(self->text);
     Py_VISIT(self->names);
+    Py_VISIT(self->hooks);
+    Py_VISIT(self->open);
+    Py_VISIT(self->driven);
+    Py_VISIT(self->steps);
     return 0;
 }
 
@@ -169,6 +173,7 @@ static int
 clear(Core *self)
 {
     /* The dicts are looked into without a check: they stay until the end. */
+    drop_hooks(self);
     Py_CLEAR(self->attend);
     Py_CLEAR(self->local);
     Py_CLEAR(self->site);
@@ -210,7 +215,20 @@ get_bytes(Core *self, void *Py_UNUSED(closure))
     return PyLong_FromSize_t(bytes_of_events(self));
 }
 
+static PyObject *
+get_hooks(Core *self, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(self->hooks != NULL ? self->hooks : Py_None);
+}
+
+static int
+set_hooks_of(Core *self, PyObject *hooks, void *Py_UNUSED(closure))
+{
+    return set_hooks(self, hooks);
+}
+
 static PyGetSetDef attributes[] = {
+    {"traced_hooks", (getter)get_hooks, (setter)set_hooks_of, "TracedHooks, or None", NULL},
     {"nbytes", (getter)get_bytes, NULL, "what the events take", NULL},
     {"state", (getter)get_state, (setter)set_state, "that of the current thread", NULL},
     {NULL, NULL, NULL, NULL, NULL},

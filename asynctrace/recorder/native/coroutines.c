@@ -5,13 +5,14 @@
  */
 
 #include "bare_steps.h"
-#include "events.h"
+#include "hooks.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
 
 enum { CO_GENERATORS_WE_LEAVE = 0x100 | 0x200 }; /* iterable coroutines, async generators */
 enum { CO_ANY_COROUTINE = 0x80 | CO_GENERATORS_WE_LEAVE };
 enum { STARTED, RESUMED, YIELDED_, RETURNED_, THROWN_, UNWOUND, CALLBACKS };
+enum { TRACED_CODES = 2 }; /* of `plain`; coroutines of decorated functions are there as well */
 
 typedef struct {
     PyObject_HEAD
@@ -182,6 +183,9 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
         result = map_set(&self->ids->map, frame, id) < 0
                      ? -1
                      : append(core, time_ns != 0 ? time_ns : now_ns(), state->id, COROUTINE_STARTED, id, awaiter, site, 0);
+        if (result == 0) {
+            result = tell_started(core, id, code, awaiter, PyTuple_GET_ITEM(self->plain, TRACED_CODES));
+        }
     }
     Py_DECREF(state);
     return done(self, result);
@@ -213,6 +217,10 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags, PyObjec
         }
         if (kind == COROUTINE_FINISHED) {
             map_pop(&self->ids->map, frame, &id);
+            if (tell_finished(self->core, id, flags, NULL) < 0) {
+                Py_DECREF(state);
+                return -1;
+            }
         }
     }
     /* Between the begin of a step and its root's going on, and between that one's being suspended and the step's end, no
@@ -223,6 +231,9 @@ note(Callbacks *self, PyObject *code, int kind, int64_t site, int flags, PyObjec
     state->begun_ns = 0;
     state->suspended_ns = kind == COROUTINE_SUSPENDED && is_root(frame, state) ? time_ns : 0;
     int result = append(self->core, time_ns, state->id, kind, id, 0, site, flags);
+    if (result == 0 && kind != COROUTINE_FINISHED) {
+        result = tell_driven(self->core, id, kind == COROUTINE_RESUMED);
+    }
     if (result == 0 && end == END_STEP) {
         result = end_bare_step(self->bare_steps, state, frame, flags, value, time_ns);
     }
@@ -310,6 +321,10 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
             PyErr_SetString(PyExc_TypeError, "plain are dicts");
             return NULL;
         }
+    }
+    if (PyTuple_GET_SIZE(plain) <= TRACED_CODES) {
+        PyErr_SetString(PyExc_TypeError, "plain are three dicts");
+        return NULL;
     }
     if (PyTuple_GET_SIZE(references) != CALLBACKS || (scope != Py_None && !PyDict_Check(scope))) {
         PyErr_SetString(PyExc_TypeError, "references are six functions, scope is a dict or None");

@@ -129,6 +129,9 @@ typedef struct {
     uint64_t forgotten; /* how often what was looked up was to be forgotten */
     bool is_open;       /* until the recording stops */
     int64_t attend_ns;
+    PyObject *hooks;    /* TracedHooks, or NULL; the others are theirs, see hooks.c */
+    PyObject *open, *driven, *steps;
+    bool hooks_want_tasks;
 } Core;
 extern PyTypeObject Core_Type;
 

@@ -59,4 +59,21 @@ type_of_raised(const Raised *raised)
 #endif
 }
 
+/* The exception itself, borrowed; NULL if none was set. */
+static inline PyObject *
+value_of_raised(Raised *raised)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return raised->error;
+#else
+    if (raised->type != NULL) {
+        PyErr_NormalizeException(&raised->type, &raised->value, &raised->traceback);
+        if (raised->value != NULL && raised->traceback != NULL) {
+            PyException_SetTraceback(raised->value, raised->traceback);
+        }
+    }
+    return raised->value;
+#endif
+}
+
 #endif

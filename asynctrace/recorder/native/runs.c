@@ -3,7 +3,7 @@
  * To everything but the loop it is its callback. No frame of ours is on the stack while it runs.
  */
 
-#include "events.h"
+#include "hooks.h"
 #include "raised.h"
 #include "standins.h"
 #include <stddef.h>
@@ -200,7 +200,8 @@ begin_step(LoopState *probe, Core *core, ThreadState *state, TaskEntry *entry, P
     if (probe->open_step != NULL && probe->open_step != Py_None && call_probe(probe, "close_late_step") < 0) {
         return -1;
     }
-    if (!entry->has_name && read_name(core, entry, task) < 0) {
+    bool is_first = !entry->has_name;
+    if (is_first && read_name(core, entry, task) < 0) {
         return -1;
     }
     int thrown = begins_with_a_cancel(entry, task, args, count);
@@ -218,7 +219,7 @@ begin_step(LoopState *probe, Core *core, ThreadState *state, TaskEntry *entry, P
     state->root = entry->root;
     state->begun_ns = time_ns;
     state->suspended_ns = 0;
-    return 0;
+    return tell_step_started(core, entry, task, is_first);
 }
 
 static int
@@ -259,7 +260,8 @@ end_step(LoopState *probe, const Books *books, ThreadState *state, TaskEntry *en
             return -1;
         }
     }
-    if (append(core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, flags) < 0) {
+    if (append(core, time_ns, state->id, STEP_FINISHED, entry->id, awaited, site, flags) < 0 ||
+        tell_step_ended(core, entry, task, flags) < 0) {
         return -1;
     }
     return call_attend(core, time_ns);

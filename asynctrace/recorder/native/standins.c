@@ -7,7 +7,7 @@
 
 #include "standins.h"
 
-#include "events.h"
+#include "hooks.h"
 #include "raised.h"
 #include <stddef.h>
 
@@ -34,14 +34,18 @@ append_start(TracedCoroutine *self, ThreadState *state, int flags)
     Core *core = self->core;
     PyObject *code = code_of(self->coroutine);
     int64_t site = code != NULL ? site_of_code(core, code) : -1;
-    Py_XDECREF(code);
-    if (site < 0) {
-        return -1;
+    int result = -1;
+    if (site >= 0) {
+        state->begun_ns = state->suspended_ns = 0;
+        self->id = new_id(core);
+        self->earlier = state->coroutine;
+        result = append(core, now_ns(), state->id, COROUTINE_STARTED, self->id, self->earlier, site, flags);
+        if (result == 0) {
+            result = tell_started(core, self->id, code, self->earlier, NULL);
+        }
     }
-    state->begun_ns = state->suspended_ns = 0;
-    self->id = new_id(core);
-    self->earlier = state->coroutine;
-    return append(core, now_ns(), state->id, COROUTINE_STARTED, self->id, self->earlier, site, flags);
+    Py_XDECREF(code);
+    return result;
 }
 
 static int
@@ -50,7 +54,8 @@ append_resumption(TracedCoroutine *self, ThreadState *state, int flags)
     int64_t time_ns = state->begun_ns != 0 && is_root(self, state) ? state->begun_ns : now_ns();
     state->begun_ns = state->suspended_ns = 0;
     self->earlier = state->coroutine;
-    return append(self->core, time_ns, state->id, COROUTINE_RESUMED, self->id, 0, 0, flags);
+    int result = append(self->core, time_ns, state->id, COROUTINE_RESUMED, self->id, 0, 0, flags);
+    return result < 0 ? result : tell_driven(self->core, self->id, true);
 }
 
 /* The coroutine is about to be driven. 1: that is noted, and `state` a new reference; 0: it is not to be. */
@@ -89,11 +94,14 @@ note_suspension(TracedCoroutine *self, ThreadState *state)
     state->begun_ns = 0;
     state->suspended_ns = is_root(self, state) ? time_ns : 0;
     int result = append(self->core, time_ns, state->id, COROUTINE_SUSPENDED, self->id, 0, offset, SUSPENDED);
+    if (result == 0) {
+        result = tell_driven(self->core, self->id, false);
+    }
     return result < 0 ? failed(self->guard) : 0;
 }
 
 static int
-note_end(TracedCoroutine *self, ThreadState *state, PyTypeObject *error)
+note_end(TracedCoroutine *self, ThreadState *state, PyTypeObject *error, PyObject *value)
 {
     int64_t site = 0;
     int outcome = RETURNED;
@@ -110,8 +118,10 @@ note_end(TracedCoroutine *self, ThreadState *state, PyTypeObject *error)
         outcome = RAISED;
         site = site_of_text(self->core, PyType_GetQualName(error));
     }
-    int result = site < 0 ? -1
-                          : append(self->core, now_ns(), state->id, COROUTINE_FINISHED, self->id, 0, site, outcome);
+    int result = site < 0 ? -1 : tell_finished(self->core, self->id, outcome, outcome == RAISED ? value : NULL);
+    if (result == 0) {
+        result = append(self->core, now_ns(), state->id, COROUTINE_FINISHED, self->id, 0, site, outcome);
+    }
     return result < 0 ? failed(self->guard) : 0;
 }
 
@@ -131,7 +141,7 @@ note_error(TracedCoroutine *self, ThreadState *state)
     }
     else {
         bool is_return = error != NULL && PyType_IsSubtype(error, (PyTypeObject *)PyExc_StopIteration);
-        result = note_end(self, state, is_return ? NULL : error);
+        result = note_end(self, state, is_return ? NULL : error, is_return ? NULL : value_of_raised(&raised));
     }
     if (result < 0) {
         drop_raised(raised);
@@ -160,7 +170,7 @@ am_send(PyObject *object, PyObject *value, PyObject **result)
         sent = PyIter_Send(self->coroutine, value, result);
         if (state != NULL) {
             int noted = sent == PYGEN_NEXT     ? note_suspension(self, state)
-                        : sent == PYGEN_RETURN ? note_end(self, state, NULL)
+                        : sent == PYGEN_RETURN ? note_end(self, state, NULL, NULL)
                                                : note_error(self, state);
             if (noted < 0) {
                 sent = PYGEN_ERROR;
@@ -224,7 +234,7 @@ drive(TracedCoroutine *self, PyObject *name, PyObject *const *args, size_t count
             /* A close that succeeds returns None, and is the end. */
             int noted = result == NULL     ? note_error(self, state)
                         : name == throw_name ? note_suspension(self, state)
-                                             : note_end(self, state, (PyTypeObject *)PyExc_GeneratorExit);
+                                             : note_end(self, state, (PyTypeObject *)PyExc_GeneratorExit, NULL);
             if (noted < 0) {
                 Py_CLEAR(result);
             }
@@ -311,7 +321,7 @@ finalize(PyObject *object)
     }
     else {
         self->earlier = state->coroutine;
-        result = note_end(self, state, (PyTypeObject *)PyExc_GeneratorExit);
+        result = note_end(self, state, (PyTypeObject *)PyExc_GeneratorExit, NULL);
         Py_DECREF(state);
     }
     if (result < 0) {
