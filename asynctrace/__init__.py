@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # TYPE_CHECKING without importing typing: a program that is started with us should not wait for us.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asynctrace import otel as otel
     from asynctrace.comparison import Comparison as Comparison
     from asynctrace.comparison import compare as compare
     from asynctrace.cores import core as core
@@ -72,6 +73,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
+    if name == "otel":  # a package, imported by who says its name
+        import importlib
+
+        return importlib.import_module("asynctrace.otel")
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -35,8 +35,8 @@ def output_path(output: str | PathLike[str]) -> str:
 class Recording:
     """Records while it runs; `trace` is what it saw.
 
-    Several may run at once, nested or not: each is a window on the same events, whose scope and limits are those of
-    the one that was there first.
+    Several may run at once, nested or not: each is a window on the same events, whose scope is that of the one that was
+    there first; as many are kept as any of them wants.
 
     Example:
         >>> with Recording() as recording:
@@ -65,6 +65,18 @@ class Recording:
         self._is_window = False
         self._children: list[Part] = []
         self._trace: Trace | None = None
+
+    @property
+    def source(self) -> stream.Stream | None:
+        """What it is a window on, once it has started."""
+        return self._stream
+
+    def adopt(self, running: stream.Stream) -> None:
+        """Be one of the recordings of a stream that runs already: in a forked child, which has none of its own."""
+        running.recordings.add(self)
+        self._stream = running
+        self._pid = os.getpid()
+        self._start_ns = running.recorder.start_ns
 
     @property
     def is_running(self) -> bool:
@@ -108,6 +120,8 @@ class Recording:
             else:
                 self._is_window = True
                 self._start_ns = clock.now_ns()
+                history = running.recorder.history
+                history.limit_bytes = max(history.limit_bytes, self._options.limit_bytes)
             running.recordings.add(self)
             self._stream = running
             self._pid = os.getpid()
@@ -303,6 +317,8 @@ def start_child(options: dict[str, Any], is_fork: bool) -> Recorder:
         running.recordings.clear()
         recorder = running.begin_in_fork()
         _attach_snapshots(running)
+        for begin in list(running.on_fork):
+            begin(running)
         return recorder
     if running is not None and running.is_running:
         return running.recorder

@@ -68,6 +68,7 @@ class Stream:
         self.keeper = Keeper(self.recorder, self.guard.check)
         self.on_loop_runs: Callable[[], None] | None = None  # called on a loop's thread, before its first step
         self.at_end: list[Callable[[], None]] = []
+        self.on_fork: list[Callable[[Stream], None]] = []  # called in a forked child, when it has begun there
         self.snapshots: list[Path] = []  # that were saved
         scope = make_scope(options.include, options.exclude)
         self._functions = FunctionProbe(self.recorder, self.guard, options.functions, scope)

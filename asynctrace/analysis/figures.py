@@ -50,11 +50,16 @@ def add_task(figures: Figures, task: Task) -> None:
     """Add one task, from its creation to its end."""
     figures.add_end(task, task.end_ns - task.created_ns)
     for state in task.states:
-        duration_ns = state.end_ns - state.start_ns
-        if state.kind == "running":
-            figures.add_step(duration_ns)
-        else:
-            figures.add_state(state, duration_ns)
+        add_state(figures, state)
+
+
+def add_state(figures: Figures, state: State) -> None:
+    """Add one state of a task."""
+    duration_ns = state.end_ns - state.start_ns
+    if state.kind == "running":
+        figures.add_step(duration_ns)
+    else:
+        figures.add_state(state, duration_ns)
 
 
 def begins_with_task(coroutine: Coroutine) -> bool:
@@ -155,15 +160,20 @@ def blocked_times(calls: Iterable[Call]) -> dict[Call, Counter[str]]:
     blocked: dict[Call, Counter[str]] = {}
     # Inner calls begin after outer ones: in reverse, a call's nested calls have been seen before it.
     for call in sorted(calls, key=lambda call: (call.started_ns, call.id), reverse=True):
-        waiting = blocked.setdefault(call, Counter())
-        if call.task is None:  # in a task's step, blocking is running
-            for blocking in call.blockings:
-                primitive = blocking.primitive.rpartition(".")[2]
-                kind = _KIND_OF_PRIMITIVE.get(primitive, blocking.primitive)
-                waiting[kind] += blocking.end_ns - blocking.start_ns
-        if call.parent is not None:
-            blocked.setdefault(call.parent, Counter()).update(waiting)
+        add_blocked_time(call, blocked)
     return blocked
+
+
+def add_blocked_time(call: Call, blocked: dict[Call, Counter[str]]) -> None:
+    """Add how long a call was blocked, after the calls inside it, to what is known of it and of the one around it."""
+    waiting = blocked.setdefault(call, Counter())
+    if call.task is None:  # in a task's step, blocking is running
+        for blocking in call.blockings:
+            primitive = blocking.primitive.rpartition(".")[2]
+            kind = _KIND_OF_PRIMITIVE.get(primitive, blocking.primitive)
+            waiting[kind] += blocking.end_ns - blocking.start_ns
+    if call.parent is not None:
+        blocked.setdefault(call.parent, Counter()).update(waiting)
 
 
 def add_call(figures: Figures, call: Call, blocked: dict[Call, Counter[str]]) -> None:

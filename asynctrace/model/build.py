@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from asynctrace import events as ev
-from asynctrace.events import Part
+from asynctrace.events import Event, Part
 from asynctrace.model.calls import CallReader
 from asynctrace.model.collection import collection_paused
 from asynctrace.model.coroutines import CoroutineReader, Running
@@ -19,8 +19,11 @@ from asynctrace.model.window import clip
 _Item = TypeVar("_Item", Task, Coroutine, Call)
 
 
-class _PartReader:
-    """Reads one part's events, in order of time, and sends each to the reader of its subject."""
+class PartReader:
+    """Reads one part's events, in order of time, and sends each to the reader of its subject.
+
+    Also as they come, piece by piece: the tables of the part then grow, and what is over has to be taken out again.
+    """
 
     def __init__(self, part: Part, process: Process, jobs: dict[int, Job]) -> None:
         self.part = part
@@ -58,12 +61,12 @@ class _PartReader:
             steps = self._steps[thread] = [(0, {})]
         return steps
 
-    def read(self, end_ns: int) -> list[str]:
-        """Read all events up to `end_ns`; return the notes."""
+    def read(self, events: Iterable[Event], end_ns: int) -> None:
+        """Read events up to `end_ns`."""
         tasks, coroutines, calls = self.tasks, self.coroutines, self.calls
         last_thread, steps = 0, self._steps_on(0)
         # The commonest kinds first: of a large recording, most of the time goes by here.
-        for time_ns, thread, kind, subject, other, site, flags in self.part.events:
+        for time_ns, thread, kind, subject, other, site, flags in events:
             if time_ns > end_ns:
                 break
             if thread != last_thread:
@@ -108,14 +111,26 @@ class _PartReader:
                 calls.finished(time_ns, thread, subject, other, site, flags)
             else:
                 self._read_rare(time_ns, thread, kind, subject, other, site, flags)
-        tasks.finish(end_ns)
-        coroutines.finish(end_ns)
+
+    def finish(self, end_ns: int) -> list[str]:
+        """Close what is open at the end of the recording; return the notes."""
+        self.tasks.finish(end_ns)
+        self.coroutines.finish(end_ns)
         for id, since in self._idle_since.items():
             self._idle.setdefault(id, []).append((since, end_ns))
         for id, loop in self.loops.items():
             loop.idle = tuple(self._idle.get(id, ()))
             loop.callbacks = tuple(self._callbacks.get(id, ()))
-        return calls.finish(end_ns)
+        return self.calls.finish(end_ns)
+
+    def forget_ended(self, tasks: Iterable[int]) -> None:
+        """Forget what is over of a program that is read as it runs, of which there is no end; and some ended tasks."""
+        self.tasks.forget(tasks)
+        self.coroutines.forget(tasks)
+        self.calls.forget_ended()
+        self._idle.clear()
+        self._callbacks.clear()
+        self.marks.clear()
 
     def _read_rare(self, time_ns: int, thread: int, kind: int, subject: int, other: int, site: int, flags: int) -> None:
         if kind == ev.LOOP_IDLE_STARTED:
@@ -183,7 +198,7 @@ def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, n
     whole = (parts[0].start_ns, parts[0].end_ns) if parts else (0, 0)
     start_ns, end_ns = window or whole
     jobs: dict[int, Job] = {}
-    readers: list[_PartReader] = []
+    readers: list[PartReader] = []
     kept_from_ns, _ = _dropped_before(parts[0]) if parts else (0, 0)
     start_ns = min(max(start_ns, kept_from_ns), end_ns)
     all_notes = list(notes)
@@ -199,9 +214,10 @@ def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, n
             cpu_ns=part.cpu_ns,
             is_main=index == 0,
         )
-        reader = _PartReader(part, process, jobs)
+        reader = PartReader(part, process, jobs)
         readers.append(reader)
-        read_notes = reader.read(min(part.end_ns, end_ns))
+        reader.read(part.events, min(part.end_ns, end_ns))
+        read_notes = reader.finish(min(part.end_ns, end_ns))
         if reader.kept_from_ns < start_ns:  # the window begins later than what is kept: nothing of it was dropped
             reader.lost, reader.dropped = reader.lost - reader.dropped, 0
         if reader.dropped:
@@ -250,7 +266,7 @@ def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, n
     return trace
 
 
-def _drop_jobs_ended_before(readers: list[_PartReader], jobs: dict[int, Job]) -> None:
+def _drop_jobs_ended_before(readers: list[PartReader], jobs: dict[int, Job]) -> None:
     """Leave out the jobs that were over before what is kept begins, but for those that a task waits for in it."""
     ended = {id for reader in readers for id in reader.calls.jobs_ended_before}
     if ended:
@@ -269,7 +285,7 @@ def _dropped_before(part: Part) -> tuple[int, int]:
     return time_ns, count
 
 
-def _note_on_dropped(reader: _PartReader) -> str:
+def _note_on_dropped(reader: PartReader) -> str:
     process = reader.process
     duration = _duration_text(max(0, process.finished_ns - reader.kept_from_ns))
     who, last = ("", "the last") if process.is_main else (f"process {process.pid} ({process.name}): ", "its last")

@@ -47,6 +47,7 @@ class CallReader:
         self._job_of_call: list[tuple[Call, int]] = []
         self.jobs_ended_before: set[int] = set()  # the recording, or what is kept of it
         self.calls: list[Call] = []
+        self.on_end: Callable[[Call], None] | None = None  # called when the end of one was read
 
     def started(self, time_ns: int, thread: int, id: int, job: int, site: int, flags: int, task: int) -> None:
         if id in self._open or flags & 7 >= len(_CALL_KINDS):
@@ -98,6 +99,9 @@ class CallReader:
         call.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
         if outcome == 2 and site in self._part.sites:
             call.error = self._part.sites[site].name
+        if self.on_end is not None:
+            call.blockings = tuple(self._blockings.pop(call, ()))
+            self.on_end(call)
 
     def _job_ended_before(self, time_ns: int, id: int, site: int, flags: int) -> None:
         """A job that a task may still wait for: its call was over where what is kept of the recording begins."""
@@ -156,6 +160,21 @@ class CallReader:
     def drop(self, site: int) -> None:
         """A function is called too often to be shown: all of its calls go, whole."""
         self._dropped.add(site)
+
+    def is_open(self, id: int) -> bool:
+        """Tell whether a call has begun and not ended."""
+        return id in self._open
+
+    def open(self) -> list[Call]:
+        """Return those that have begun and not ended."""
+        return list(self._open.values())
+
+    def forget_ended(self) -> None:
+        """Forget the calls that have ended."""
+        self._sites = {call: site for call, site in self._sites.items() if call.id in self._open}
+        self._job_of_call.clear()
+        self.jobs_ended_before.clear()
+        self.calls.clear()
 
     def finish(self, end_ns: int) -> list[str]:
         """Close what is open at the end of the recording, and drop what is to be dropped; return the notes on it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Iterator
+
 from asynctrace.events import (
     ASYNC_GENERATOR,
     CLOSED,
@@ -65,6 +67,7 @@ class CoroutineReader:
         self._roots: dict[int, _Life] = {}  # task -> its outermost coroutine that is open
         self._passed = 0  # how many have `is_passed`: nearly always none, and then nobody looks for them
         self.coroutines: list[Coroutine] = []
+        self.on_end: Callable[[Coroutine], None] | None = None  # called when the end of one was read
         self.first_roots: dict[int, Coroutine] = {}
 
     def started(
@@ -203,6 +206,8 @@ class CoroutineReader:
         if life.parent is not None and life.parent.awaits is life:
             life.parent.awaits = None
         self._lives.pop(coroutine.id, None)
+        if self.on_end is not None:
+            self.on_end(coroutine)
 
     def _set_passed(self, life: _Life, is_passed: bool) -> None:
         self._passed += is_passed - life.is_passed
@@ -229,6 +234,52 @@ class CoroutineReader:
             places.append((life.site, life.offset))
             life = life.awaits
         return tuple(places)
+
+    def chain_coroutines(self, task: int) -> Iterator[Coroutine]:
+        """Yield the coroutines that a task stands in, outermost first."""
+        life = self._roots.get(task)
+        if life is not None and life.coroutine.finished_ns is not None:
+            life = None
+        while life is not None:
+            yield life.coroutine
+            life = life.awaits
+
+    def is_open(self, id: int) -> bool:
+        """Tell whether a coroutine has begun and not ended."""
+        return id in self._lives
+
+    def open(self) -> list[Coroutine]:
+        """Return those that have begun and not ended."""
+        return [life.coroutine for life in self._lives.values()]
+
+    def take_suspensions(self, count: int, tasks: Collection[int]) -> list[tuple[Coroutine, list[Suspension]]]:
+        """Return, and forget, what is over of the suspensions of some coroutines.
+
+        Args:
+            count: Of those that have more than so many.
+            tasks: And of all that began in these, also where there are none.
+        """
+        taken = []
+        for life in self._lives.values():
+            if len(life.suspensions) > count or life.task in tasks:
+                taken.append((life.coroutine, life.suspensions))
+                life.suspensions = []
+        return taken
+
+    def suspended_since(self, tasks: Collection[int]) -> dict[int, int]:
+        """Return, of some tasks, since when the first of those that began in it is suspended, where one is."""
+        since: dict[int, int] = {}
+        for life in self._lives.values():
+            if life.since is not None and life.task in tasks:
+                since[life.task] = min(life.since, since.get(life.task, life.since))
+        return since
+
+    def forget(self, tasks: Iterable[int]) -> None:
+        """Forget the coroutines that have ended, and what was known of some tasks."""
+        for task in tasks:
+            self.first_roots.pop(task, None)
+            self._roots.pop(task, None)
+        self.coroutines.clear()
 
     def finish(self, end_ns: int) -> None:
         """Close what is open at the end of the recording: unfinished."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from asynctrace.events import (
     CAUSE_NAMES,
@@ -101,6 +101,7 @@ class TaskReader:
         self._causes: dict[tuple[int, int, int], Cause] = {}
         self._places: dict[_WaitKey, _WaitPlace] = {}
         self.tasks: list[Task] = []
+        self.on_end: Callable[[Task], None] | None = None  # called when the end of one was read
 
     def get(self, id: int) -> Task | None:
         life = self._lives.get(id)
@@ -198,6 +199,9 @@ class TaskReader:
             self._coroutines.task_ended(time_ns, id)
             task.outcome = OUTCOME_NAMES[outcome]  # type: ignore[assignment]  # the table holds the literals
             task.error = self._sites[site].name if outcome == 2 and site in self._sites else None
+            task.end_ns = time_ns
+            if self.on_end is not None:
+                self.on_end(task)
             return
         life.since = time_ns
         if flags & YIELDED or life.pending is not None:
@@ -217,6 +221,9 @@ class TaskReader:
         life.task.finished_ns = time_ns
         life.task.outcome = "closed"
         self._coroutines.task_ended(time_ns, id)
+        life.task.end_ns = time_ns
+        if self.on_end is not None:
+            self.on_end(life.task)
 
     def blocked(self, id: int, blocking: Blocking) -> None:
         life = self._lives.get(id)
@@ -238,6 +245,35 @@ class TaskReader:
             if described is not None and described.is_user:
                 self.name_by(life.task.id, described)
                 return
+
+    def states(self, id: int) -> list[State]:
+        """Return the states of a task that are over, as far as they were not dropped."""
+        life = self._lives.get(id)
+        return life.states if life is not None else []
+
+    def present(self, id: int) -> tuple[StateKind, int] | None:
+        """Return the state that a task is in, and since when."""
+        life = self._lives.get(id)
+        return (life.kind, life.since) if life is not None and life.kind is not None else None
+
+    def present_kinds(self) -> list[StateKind]:
+        """Return the states that the tasks are in. Other threads may call this."""
+        return [life.kind for life in list(self._lives.values()) if life.kind is not None]
+
+    def long_lives(self, count: int) -> list[int]:
+        """Return the tasks that have more than so many states."""
+        return [id for id, life in self._lives.items() if len(life.states) > count]
+
+    def open(self) -> list[Task]:
+        """Return those that have begun and not ended."""
+        return [life.task for life in self._lives.values() if life.task.finished_ns is None]
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Forget some tasks that have ended, and what was made anew for them."""
+        for id in ids:
+            self._lives.pop(id, None)
+        self._causes.clear()
+        self.tasks.clear()
 
     def finish(self, end_ns: int) -> None:
         """Close what is open at the end of the recording: unfinished."""

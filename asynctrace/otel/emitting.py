@@ -53,7 +53,7 @@ def emit_trace(
     provider = provider if provider is not None else get_tracer_provider()
     spans = trace_spans(trace, tasks=tasks, events=events)
     flush = getattr(provider, "force_flush", None)  # not of the API, but every provider that exports has it
-    chunk = _chunk_size()
+    chunk = chunk_size()
     flushed = ended = 0
     for ended in emitted(spans, own_tracer(provider), trace.processes):
         if flush is not None and ended - flushed >= chunk:
@@ -189,7 +189,7 @@ def _children(spans: Iterable[Span]) -> list[int]:
     return counts
 
 
-def _chunk_size() -> int:
+def chunk_size() -> int:
     """Return how many spans may end between two flushes: what the queue of a BatchSpanProcessor has room for."""
     with suppress(ValueError):
         return max(1, min(_CHUNK, int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", ""))))

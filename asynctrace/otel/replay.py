@@ -91,6 +91,9 @@ class SpanReplay:
     def __init__(self, tracer: SdkTracer) -> None:
         self._sampler = tracer.sampler
         self.foreknowledge = Foreknowledge(tracer.sampler)
+        # Whether the local child of a span that is sampled is sampled for sure, and that of another is not.
+        self.has_sampled_children = self.foreknowledge.of_child(False, True) is True
+        self.has_dropped_children = self.foreknowledge.of_child(False, False) is False
         self._ids = tracer.id_generator
         self._next_ids = _NextIds()
         self._next_result = _NextResult()

@@ -18,7 +18,7 @@ from asynctrace.analysis.figures import Figures, add_call, add_coroutine, add_ta
 from asynctrace.analysis.wakes import wakes
 from asynctrace.model.collection import collection_paused
 from asynctrace.model.tasks import short_name
-from asynctrace.model.trace import Call, Coroutine, Process, Task, Thread, Trace
+from asynctrace.model.trace import Call, Coroutine, Process, State, Task, Thread, Trace
 from asynctrace.otel.nesting import Nesting, Run
 
 Value = str | int | float | bool
@@ -116,12 +116,13 @@ class _Reading:
         offset_ns = self._clock.offset_ns(process)
         start_ns = _start_ns(run)
         parent = self._parents[run]
-        attributes = self._attributes(run, task, thread)
+        name = encodable(self._name(run))
+        attributes = run_attributes(run, name, thread, self._figures(run))
         events: tuple[SpanEvent, ...] = ()
         if self._with_events and not isinstance(run, Call):
-            events = _events(run, offset_ns, attributes)
+            events = run_events(run, _start_ns(run), pauses_of(run), offset_ns, attributes)
         return Span(
-            name=encodable(self._name(run)),
+            name=name,
             process=process,
             start_ns=start_ns + offset_ns,
             end_ns=max(start_ns, run.end_ns) + offset_ns,
@@ -150,24 +151,7 @@ class _Reading:
             return self._names.get((run.file, run.line, run.label), run.label) or run.name
         return run.name
 
-    def _attributes(self, run: Run, task: Task | None, thread: Thread | None) -> dict[str, Value]:
-        attributes: dict[str, Value] = {"code.function.name": encodable(self._name(run))}
-        if run.file:
-            attributes["code.file.path"] = encodable(run.file)
-        if run.line:
-            attributes["code.line.number"] = run.line
-        if thread is not None:
-            if thread.native_id:
-                attributes["thread.id"] = thread.native_id
-            attributes["thread.name"] = encodable(thread.name)
-        if task is not None:
-            attributes["asyncio.task.name"] = encodable(task.name)
-            attributes["asyncio.task.id"] = task.id
-        attributes["asynctrace.outcome"] = run.outcome
-        if run.outcome == "raised" and run.error:
-            attributes["error.type"] = encodable(run.error)
-        if run.is_clipped:
-            attributes["asynctrace.began_before_recording"] = True
+    def _figures(self, run: Run) -> Figures:
         figures = Figures()
         if isinstance(run, Task):
             add_task(figures, run)
@@ -175,21 +159,7 @@ class _Reading:
             add_coroutine(figures, run)
         else:
             add_call(figures, run, self._blocked)
-        if not isinstance(run, Call):
-            attributes["asynctrace.steps"] = figures.steps
-        attributes["asynctrace.running_s"] = figures.running_ns / 1e9
-        if task is not None:
-            attributes["asynctrace.ready_s"] = figures.ready_ns / 1e9
-        attributes["asynctrace.waiting_s"] = figures.waiting_ns.total() / 1e9
-        for kind, waited_ns in figures.waiting_ns.items():
-            attributes[f"asynctrace.waiting.{encodable(kind)}_s"] = waited_ns / 1e9
-        if task is not None:
-            attributes["asynctrace.longest_step_s"] = figures.longest_step_ns / 1e9
-        if not isinstance(run, Task):
-            for key, value in run.attributes.items():
-                if key:  # OpenTelemetry has no attribute without a name
-                    attributes[encodable(key)] = _sendable(value)
-        return attributes
+        return figures
 
     def _find_links(self) -> dict[Run, list[Link]]:
         """Return what awaited each run, then what woke it, each once, in order of time."""
@@ -277,18 +247,80 @@ def _start_ns(run: Run) -> int:
     return run.started_ns
 
 
-def _events(run: Task | Coroutine, offset_ns: int, attributes: dict[str, Value]) -> tuple[SpanEvent, ...]:
-    """Return when a run was suspended and resumed. Of many, the longest waits: then `attributes` say so."""
-    pauses: Iterable[tuple[int, int, str | None, int | None]]
+def code_attributes(name: str, file: str, line: int) -> dict[str, Value]:
+    """Return the attributes that say where a function is."""
+    attributes: dict[str, Value] = {"code.function.name": name}
+    if file:
+        attributes["code.file.path"] = encodable(file)
+    if line:
+        attributes["code.line.number"] = line
+    return attributes
+
+
+def own_attributes(given: Iterable[tuple[str, Value]]) -> dict[str, Value]:
+    """Return the attributes that the decorator gave a function, as OpenTelemetry can hold them."""
+    return {encodable(key): _sendable(value) for key, value in given if key}  # it has none without a name
+
+
+def run_attributes(run: Run, name: str, thread: Thread | None, figures: Figures) -> dict[str, Value]:
+    """Return all attributes of the span of one run."""
+    task = run if isinstance(run, Task) else run.task
+    attributes = code_attributes(name, run.file, run.line)
+    if thread is not None:
+        if thread.native_id:
+            attributes["thread.id"] = thread.native_id
+        attributes["thread.name"] = encodable(thread.name)
+    if task is not None:
+        attributes["asyncio.task.name"] = encodable(task.name)
+        attributes["asyncio.task.id"] = task.id & 0xFFFFFFFF  # while the program runs, the process is part of it
+    attributes["asynctrace.outcome"] = run.outcome
+    if run.outcome == "raised" and run.error:
+        attributes["error.type"] = encodable(run.error)
+    if run.is_clipped:
+        attributes["asynctrace.began_before_recording"] = True
+    if not isinstance(run, Call):
+        attributes["asynctrace.steps"] = figures.steps
+    attributes["asynctrace.running_s"] = figures.running_ns / 1e9
+    if task is not None:
+        attributes["asynctrace.ready_s"] = figures.ready_ns / 1e9
+    attributes["asynctrace.waiting_s"] = figures.waiting_ns.total() / 1e9
+    for kind, waited_ns in figures.waiting_ns.items():
+        attributes[f"asynctrace.waiting.{encodable(kind)}_s"] = waited_ns / 1e9
+    if task is not None:
+        attributes["asynctrace.longest_step_s"] = figures.longest_step_ns / 1e9
+    if not isinstance(run, Task):
+        attributes.update(own_attributes(run.attributes.items()))
+    return attributes
+
+
+Pause = tuple[int, int, str | None, int | None]  # start and end, expression and line of the await
+
+
+def pauses_of(run: Task | Coroutine) -> list[Pause]:
+    """Return when a run was suspended."""
     if isinstance(run, Task):
-        waits = ((state, state.wait) for state in run.states)
-        pauses = ((state.start_ns, state.end_ns, wait.expression, wait.line) for state, wait in waits if wait)
-    else:
-        pauses = ((each.start_ns, each.end_ns, each.expression, each.line) for each in run.suspensions)
-    every = list(pauses)
-    longest = nlargest(MOST_EVENTS // 2, every, key=lambda pause: pause[1] - pause[0])
-    if len(longest) < len(every):
-        attributes["asynctrace.waits_left_out"] = len(every) - len(longest)
+        return wait_pauses(run.states)
+    return [(each.start_ns, each.end_ns, each.expression, each.line) for each in run.suspensions]
+
+
+def wait_pauses(states: Iterable[State]) -> list[Pause]:
+    """Return the waits among a task's states."""
+    waits = ((state, state.wait) for state in states)
+    return [(state.start_ns, state.end_ns, wait.expression, wait.line) for state, wait in waits if wait]
+
+
+def longest_pauses(pauses: Iterable[Pause]) -> list[Pause]:
+    """Return as many as a span has room for."""
+    return nlargest(MOST_EVENTS // 2, pauses, key=lambda pause: pause[1] - pause[0])
+
+
+def run_events(
+    run: Task | Coroutine, run_start_ns: int, pauses: list[Pause], offset_ns: int, attributes: dict[str, Value]
+) -> tuple[SpanEvent, ...]:
+    """Return when a run was suspended and resumed. Of many, the longest waits: then `attributes` say so."""
+    longest = longest_pauses(pauses)
+    if len(longest) < len(pauses):
+        attributes["asynctrace.waits_left_out"] = len(pauses) - len(longest)
     events: list[SpanEvent] = []
     for start_ns, end_ns, expression, line in longest:
         about: dict[str, Value] = {}
@@ -296,7 +328,7 @@ def _events(run: Task | Coroutine, offset_ns: int, attributes: dict[str, Value])
             about["asynctrace.expression"] = encodable(expression)
         if line is not None:
             about["code.line.number"] = line
-        if start_ns > _start_ns(run) or not run.is_clipped:  # else it was suspended before
+        if start_ns > run_start_ns or not run.is_clipped:  # else it was suspended before
             events.append(SpanEvent("suspended", start_ns + offset_ns, about))
         if end_ns < run.end_ns or run.outcome not in ("unfinished", "closed"):
             about = {**about, "asynctrace.suspended_s": (end_ns - start_ns) / 1e9}

@@ -276,10 +276,10 @@ def _make_callbacks(
             if offset < first_resume(code):
                 # Its address can still be that of one that was closed without an event.
                 awaiter = table.awaiter_of(frame, state)
-                coroutine = table.begin(frame, awaiter, state, NOT_STARTED | THROWN)
+                begun = table.begin(frame, awaiter, state, NOT_STARTED | THROWN)
                 hooks = recorder.traced_hooks
                 if hooks is not None and id(code) in traced_codes:
-                    hooks.started(coroutine, code, awaiter, code.co_flags & CO_ASYNC_GENERATOR != 0)
+                    hooks.started(begun, code, awaiter, code.co_flags & CO_ASYNC_GENERATOR != 0)
                 return None
             coroutine = get_id(key_of(frame))
             if coroutine is None:

@@ -10,9 +10,8 @@ from asynctrace.events import Event
 from asynctrace.probes.coroutines import BareStep as _BareStep
 from asynctrace.probes.failure import Failures
 from asynctrace.probes.tasks import TaskEntry
-from asynctrace.recorder.reference import Cause
+from asynctrace.recorder.reference import Cause, TracedHooks
 from asynctrace.recorder.reference import ThreadState as _ThreadState
-from asynctrace.recorder.reference import TracedHooks
 from asynctrace.recorder.tables import Places
 
 FRAMES_ARE_KNOWN: bool  # else coroutines are noted by the callbacks' references

@@ -56,6 +56,12 @@ EXCEPTIONS = {
     ("model.trace", "charts"),
     ("model.trace", "analysis"),
     ("model.trace", "otel"),
+    # Spans while the program runs: the second place where the recorder side and the model side meet.
+    ("otel.live", "recording"),
+    ("otel.live", "stream"),
+    ("otel.live_hooks", "probes"),
+    ("otel.live_hooks", "recorder"),
+    ("otel.live_reading", "recorder"),
 }
 
 
