@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, TypeVar, overload
 
+from asynctrace import stream
 from asynctrace.recorder.reference import traced_codes
 from asynctrace.stream import CurrentFailures, check_failure, current_recorder
 
@@ -77,7 +78,11 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
         raise TypeError(_REFUSAL.format(f"the generator {_describe(function)}"))
     code = target.__code__
     traced_codes[id(code)] = (code, name, attributes)
-    if _HAS_MONITORING or _is_wrapped(function):
+    if _HAS_MONITORING:
+        if stream.current is not None:
+            stream.current.ask_again()
+        return function
+    if _is_wrapped(function):
         return function
     from asynctrace.probes.calls import trace_function
     from asynctrace.probes.wrapping import wrap_coroutine_function

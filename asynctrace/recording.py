@@ -122,6 +122,8 @@ class Recording:
                 self._start_ns = clock.now_ns()
                 history = running.recorder.history
                 history.limit_bytes = max(history.limit_bytes, self._options.limit_bytes)
+                if self._options.coroutines:
+                    running.widen()
             running.recordings.add(self)
             self._stream = running
             self._pid = os.getpid()

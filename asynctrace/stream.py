@@ -43,6 +43,9 @@ class Options:
 
     include: tuple[str, ...] = ()  # only code in files that match one of these globs
     exclude: tuple[str, ...] = ()  # no code in files that match one of these
+    coroutines: bool = (
+        True  # also undecorated ones, where they are seen; else of a task that waits only its await stack
+    )
     functions: bool = False  # also a script's own plain functions
     limit_bytes: int = DEFAULT_LIMIT_BYTES  # what the events may take in memory
     snapshot_signal: int = 0  # on which a snapshot is saved
@@ -87,7 +90,11 @@ class Stream:
             asdict(options),
         )
         self._processes.on_folder = lambda: self.keeper.watches.append(self._processes.bound_folder)
-        self._monitoring = MonitoringProbe(scope, self._functions, self.meet_loop) if _HAS_MONITORING else None
+        self._monitoring = (
+            MonitoringProbe(scope, self._functions, self.meet_loop, only_traced=not options.coroutines)
+            if _HAS_MONITORING
+            else None
+        )
         self._watch: LoopWatch | None = None
         self._imports: ImportWatch | None = None
 
@@ -136,7 +143,7 @@ class Stream:
             if monitoring.install():
                 self._imports = imports
                 imports.install()
-                self.recorder.sees_coroutines = True
+                self.recorder.sees_coroutines = self.options.coroutines
                 return
             logger.warning(
                 "all tool ids of sys.monitoring are taken: tasks are recorded, the coroutines inside them are not"
@@ -192,6 +199,18 @@ class Stream:
         """Give up what is left outside of memory: the folder of the children's parts."""
         self._processes.close()
 
+    def widen(self) -> None:
+        """Record undecorated coroutines, too, from now on: who records as well wants to see them."""
+        monitoring = self._monitoring
+        if monitoring is not None and monitoring.only_traced and self.is_running:
+            self.recorder.sees_coroutines = True
+            self.guard(monitoring.widen)
+
+    def ask_again(self) -> None:
+        """A function was decorated: its code may have been left alone so far."""
+        if self._monitoring is not None and self._monitoring.only_traced and self.is_running:
+            self.guard(self._monitoring.ask_again)
+
     def meet_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Record this loop from now on; called on its own thread."""
         if not issubclass(type(loop), asyncio.AbstractEventLoop) or not self.is_running:
@@ -199,7 +218,7 @@ class Stream:
         probe = self._probe(loop)
         if probe.recorder is self.recorder:
             return
-        if self._monitoring is None:
+        if self._monitoring is None or self._monitoring.only_traced:
             probe.note_stack = stack_notes(self.recorder)
         else:
             probe.note_stack = None
@@ -259,7 +278,7 @@ class Stream:
         self.keeper = Keeper(recorder, self.guard.check)
         self.keeper.leave()  # until the child does something: many only replace themselves by another program
         self._stopping = threading.RLock()  # another thread of the parent's may hold the old one
-        recorder.sees_coroutines = self._monitoring is not None
+        recorder.sees_coroutines = self._monitoring is not None and not self._monitoring.only_traced
         for loop_probe in list(self._loops.values()):
             loop_probe.end()
         for probe in self._plain:

@@ -51,7 +51,7 @@ class LiveTracing:
         self._maker: SpanReplay | Tracer | None = None
         self._is_resolved = False
         self._resolving = threading.Lock()
-        self._recording = Recording(Options(limit_bytes=LIMIT_BYTES))
+        self._recording = Recording(Options(limit_bytes=LIMIT_BYTES, coroutines=False))
         self._flusher = Flusher(self._drain)
         self._multi: Any = None  # the provider's processor, if it has our flusher
         self._sender = LiveSender()

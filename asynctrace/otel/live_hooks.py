@@ -95,14 +95,18 @@ class SpanHooks:
     def started(self, id: int, code: CodeType, awaiter: int, is_generator: bool) -> None:
         """Make the span of a run current."""
         try:
-            is_driven = is_generator
+            is_driven, is_root = is_generator, False
             if not is_generator and code.co_flags & _CO_COROUTINES:
                 if not awaiter:
-                    is_driven = not _is_root(code)
+                    is_root = _is_root(code)
+                    is_driven = not is_root
                 elif not _HAS_MONITORING:  # where stand-ins do not tell who awaits from who drives by hand
                     is_driven = not _is_awaited()
             state = self._recorder.local.state
-            self._start(id, self._codes.get(id_of(code)) or self._describe(code), state.task, state.id, is_driven)
+            described = self._codes.get(id_of(code)) or self._describe(code)
+            live = self._start(id, described, state.task, state.id, is_driven)
+            if is_root and live is not None:
+                live.is_root = True
         except Exception as error:
             self._fail(error)
 
@@ -122,12 +126,12 @@ class SpanHooks:
         except Exception as error:
             self._fail(error)
 
-    def _start(self, id: int, described: Described, task: int, thread: int, is_driven: bool) -> None:
+    def _start(self, id: int, described: Described, task: int, thread: int, is_driven: bool) -> LiveSpan | None:
         maker = self._maker or self._get_maker()
         around = _get_current()
         if maker is None or around.get(_SUPPRESS) or len(self.ended) > MOST_WAITING:
             self.dropped += maker is not None and not around.get(_SUPPRESS)
-            return
+            return None
         self._maker = maker
         live = LiveSpan()
         parent = around.get(_SPAN_KEY)
@@ -137,7 +141,7 @@ class SpanHooks:
             if parent.flags & _SAMPLED and maker.has_sampled_children:
                 live.trace_id, live.flags, live.trace_state = parent.trace_id, parent.flags, parent.trace_state
             elif not parent.is_sampled and maker.has_dropped_children:
-                return
+                return None
             else:
                 _decide(live, maker, described, around)
             context = live.context = Context({**around, _SPAN_KEY: live})
@@ -165,6 +169,7 @@ class SpanHooks:
                 steps = self.steps[task] = _TaskContext(around)
             steps.count += 1
         _set_current(context)
+        return live
 
     def finished(self, id: int, outcome: int, error: BaseException | None) -> None:
         """Make current what was before, where nobody else has."""

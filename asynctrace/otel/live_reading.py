@@ -5,10 +5,12 @@ What is over is handed on and forgotten, so that this needs memory only for what
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,6 @@ from asynctrace.analysis.figures import (
     add_coroutine_end,
     add_state,
     add_suspensions,
-    starts_in_first_step,
 )
 from asynctrace.events import (
     CALL_STARTED,
@@ -37,6 +38,7 @@ from asynctrace.events import (
     TASK_READY,
     YIELDED,
     Event,
+    Events,
 )
 from asynctrace.model.build import PartReader
 from asynctrace.model.trace import Call, Coroutine, Job, Process, Suspension, Task
@@ -52,6 +54,8 @@ from asynctrace.otel.spans import (
 )
 from asynctrace.recorder.chunks import Follower, each_event
 from asynctrace.recorder.describing import Describer
+from asynctrace.recorder.reference import traced_codes
+from asynctrace.recorder.sieve import make_sieve
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -60,6 +64,8 @@ if TYPE_CHECKING:
     from asynctrace.otel.live_span import LiveSpan
     from asynctrace.otel.loop_metrics import LoopMetrics
     from asynctrace.recorder import Recorder
+
+logger = logging.getLogger("asynctrace")
 
 _MANY = 200  # states or suspensions of one task or coroutine, until they are added up
 _MOST_WHOLES = 10_000  # ended tasks that are remembered, for what they wake
@@ -87,7 +93,6 @@ class _Sums:
     figures: Figures = field(default_factory=Figures)
     pauses: list[Pause] = field(default_factory=list)  # the longest
     pause_count: int = 0
-    is_root: bool = False  # of a coroutine: of its task
 
 
 class LiveReader:
@@ -118,6 +123,7 @@ class LiveReader:
         self._lock = threading.RLock()  # of the keeper, and of whoever wants all that there is
         self._wholes: dict[int, SpanContext] = {}  # of tasks that have one span as a whole, also ended ones
         self._awaited_by: dict[int, list[SpanContext]] = {}  # of tasks that have not begun
+        self._has_failed = False
         self._read_ns = 0  # the time of the last event that was read
         self._lost_ns = 0  # what was before this was lost, and perhaps ends of spans with it; 0: that was seen to
         self._begin(self._follow(), [], recorder.start_ns)
@@ -130,7 +136,7 @@ class LiveReader:
     def _begin(self, follower: Follower, base: list[Event], time_ns: int) -> None:
         self._follower = follower
         self._describer = Describer(self._recorder.tables)
-        self._part = part = self._recorder.part([], self._describer.describe(base), time_ns, time_ns)
+        self._part = part = self._recorder.part([], self._describer.describe([]), time_ns, time_ns)
         process = Process(part.pid, part.process_name, part.parent_pid, part.python, time_ns, time_ns, 0, 0, True)
         self._jobs: dict[int, Job] = {}
         self._reader = reader = PartReader(part, process, self._jobs)
@@ -143,15 +149,31 @@ class LiveReader:
         self._ended_tasks: list[int] = []
         self._ended_before: list[int] = []  # of the last housekeeping: what they wake may come a little later
         self._read_since = 0
+        self._sieve = make_sieve(self._is_traced_site, self._hooks.wants_tasks)
         reader.tasks.on_end = self._task_ended
         reader.coroutines.on_end = self._coroutine_ended
         reader.calls.on_end = self._call_ended
-        reader.read(base, 1 << 62)
+        self._read(Events.of(base).fields)
         if self._metrics is not None:
-            self._metrics.tasks = reader.tasks
+            self._metrics.sieve = self._sieve
 
     def take(self, at_once: int) -> bool:
-        """Read at most so many of the events that are there; return whether there may be more."""
+        """Read at most so many of the events that are there; return whether there may be more.
+
+        A failure of ours, or of OpenTelemetry, ends the spans, with one warning, and never the program.
+        """
+        try:
+            return self._read_some(at_once)
+        except Exception as error:
+            self._recorder.traced_hooks = None
+            with suppress(ValueError):
+                self._recorder.sinks.remove(self)
+            if not self._has_failed:
+                self._has_failed = True
+                logger.warning("events could not be read: there are no more spans, the program goes on", exc_info=error)
+            return False
+
+    def _read_some(self, at_once: int) -> bool:
         with self._lock:
             fields = self._follower.read(at_once)
             if fields is None:
@@ -164,22 +186,39 @@ class LiveReader:
                     self._tell_lost(self._read_ns - _GRACE_NS)
                 return False
             self._read_ns = fields[-FIELDS]
-            entries = self._describer.describe(fields)
-            part = self._part
-            part.threads.update(entries.threads)
-            part.names.update(entries.names)
-            part.sites.update(entries.sites)
-            part.expressions.update(entries.expressions)
-            part.stacks.update(entries.stacks)
-            for task, name in entries.names.items():
-                known = self._reader.tasks.get(task)
-                if known is not None:
-                    known.name = name
-            self._reader.read(self._watched(fields), 1 << 62)
-            self._read_since += len(fields)
+            self._read(fields)
+            if self._metrics is not None:
+                self._metrics.take(self._sieve, self._label_of)
             if self._read_since > _HOUSEKEEPING_EVENTS:
                 self._tidy()
             return True
+
+    def _read(self, fields: array[int]) -> None:
+        kept = self._sieve.sift(fields)
+        if not kept:
+            return
+        entries = self._describer.describe(kept)
+        part = self._part
+        part.threads.update(entries.threads)
+        part.sites.update(entries.sites)
+        part.expressions.update(entries.expressions)
+        part.stacks.update(entries.stacks)
+        self._reader.read(self._watched(kept), 1 << 62)
+        self._read_since += len(kept)
+
+    def _is_traced_site(self, site: int) -> bool:
+        return id(self._recorder.tables.meaning(site)) in traced_codes
+
+    def _label_of(self, site: int, stack: int) -> str:
+        """Return what a task is called: by its root, or the outermost of the user's that it stood in first."""
+        tables = self._recorder.tables
+        root = tables.described(site)
+        places = tables.meaning(stack) if stack and root is not None and not root.is_user else ()
+        for place in places if isinstance(places, tuple) else ():
+            described = tables.described(place[0])
+            if described is not None and described.is_user:
+                return described.name
+        return root.name if root is not None else "?"
 
     def finish(self) -> None:
         """Read all that was recorded so far."""
@@ -191,6 +230,8 @@ class LiveReader:
         """Read the rest, and hand on what is open still: unfinished."""
         with self._lock:
             self.finish()
+            if self._has_failed:
+                return
             reader = self._reader
             reader.finish(end_ns)
             for coroutine in reader.coroutines.open():
@@ -209,10 +250,7 @@ class LiveReader:
     # Events.
 
     def _watched(self, fields: array[int]) -> Iterator[Event]:
-        metrics = self._metrics
         for event in each_event(fields):
-            if metrics is not None:
-                metrics.before(event, self._reader.tasks)
             yield event  # and once it was read:
             kind = event[2]
             if kind == TASK_READY:
@@ -272,8 +310,9 @@ class LiveReader:
         live = self._live(task)
         if live is None:
             root = self._reader.coroutines.first_roots.get(task)
-            if root is not None and root.is_traced and self._is_root(root, task):
-                live = self._live(root.id)
+            live = self._live(root.id) if root is not None and root.is_traced else None
+            if live is not None and not live.is_root:
+                live = None
         if live is not None:
             self._note_whole(task, live)
         return live
@@ -287,14 +326,6 @@ class LiveReader:
         for context in self._awaited_by.pop(task, ()):
             _link(live, context, "awaited_by")
 
-    def _is_root(self, coroutine: Coroutine, task: int) -> bool:
-        sums = self._sums.get(coroutine.id)
-        if sums is not None:
-            return sums.is_root
-        if coroutine.awaiter is not None or self._reader.coroutines.first_roots.get(task) is not coroutine:
-            return False
-        return task not in self._sums and starts_in_first_step(coroutine, self._reader.tasks.states(task))
-
     # Ends.
 
     def _coroutine_ended(self, coroutine: Coroutine) -> None:
@@ -304,7 +335,7 @@ class LiveReader:
             return
         task = coroutine.task
         start_ns, delay_ns = coroutine.started_ns, 0
-        if task is not None and (sums.is_root if sums is not None else self._is_root(coroutine, task.id)):
+        if task is not None and live.is_root and not task.is_clipped:
             start_ns = min(task.created_ns, start_ns)
             delay_ns = coroutine.started_ns - start_ns
             self._note_whole(task.id, live)
@@ -318,21 +349,19 @@ class LiveReader:
 
     def _task_ended(self, task: Task) -> None:
         self._ended_tasks.append(task.id)
-        sums = self._sums.pop(task.id, None) or _Sums(Progress(task.created_ns))
-        states = self._reader.tasks.states(task.id)
+        known = self._sums.pop(task.id, None)
         live = self._take(task.id)
         if live is not None:
             self._note_whole(task.id, live)
         self._awaited_by.pop(task.id, None)
-        if live is None and self._metrics is None:
+        if live is None or task.is_internal:
             return
+        states = self._reader.tasks.states(task.id)
+        sums = known if known is not None else _Sums(Progress(task.created_ns))
         for state in states:
             add_state(sums.figures, state)
         sums.figures.add_end(task, task.end_ns - task.created_ns)
-        if self._metrics is not None and not task.is_internal:
-            self._metrics.task_ended(task, sums.figures)
-        if live is not None and not task.is_internal:
-            self._hand_on(live, task, task.created_ns, sums, wait_pauses(states) if self._with_events else [])
+        self._hand_on(live, task, task.created_ns, sums, wait_pauses(states) if self._with_events else [])
 
     def _call_ended(self, call: Call) -> None:
         add_blocked_time(call, self._blocked)
@@ -393,6 +422,9 @@ class LiveReader:
         self, live: LiveSpan, run: Coroutine | Task | Call, start_ns: int, sums: _Sums, pauses: list[Pause]
     ) -> EndedRun:
         thread = self._reader.thread(live.thread) if live.thread else None
+        task = run if isinstance(run, Task) else run.task
+        if task is not None:
+            task.name = self._recorder.tables.name(task.id) or task.name
         attributes = run_attributes(run, live.described.name, thread, sums.figures)
         events: tuple[SpanEvent, ...] = ()
         if self._with_events and not isinstance(run, Call):
@@ -425,8 +457,6 @@ class LiveReader:
             since = reader.coroutines.suspended_since(long_tasks)
             for task in long_tasks:
                 self._add_up_task(task, since.get(task))
-        for task in self._ended_before:
-            self._part.names.pop(task, None)
         reader.forget_ended(self._ended_before)
         self._ended_before, self._ended_tasks = self._ended_tasks, []
 
@@ -445,8 +475,7 @@ class LiveReader:
     def _sums_of(self, coroutine: Coroutine) -> _Sums:
         sums = self._sums.get(coroutine.id)
         if sums is None:
-            is_root = coroutine.task is not None and self._is_root(coroutine, coroutine.task.id)
-            sums = self._sums[coroutine.id] = _Sums(Progress(coroutine.started_ns), is_root=is_root)
+            sums = self._sums[coroutine.id] = _Sums(Progress(coroutine.started_ns))
         return sums
 
     def _add_up_task(self, id: int, kept_from_ns: int | None) -> None:
@@ -476,7 +505,7 @@ class LiveReader:
         follower = self._follow()
         time_ns, base = follower.base()
         if self._metrics is not None:
-            self._metrics.forget()
+            self._metrics.forget(self._sieve)
         self._begin(follower, base, time_ns)
         self._lost_ns = time_ns
 

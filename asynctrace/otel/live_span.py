@@ -84,6 +84,7 @@ class LiveSpan(Span):
     is_open = True
     is_driven = False  # a generator, or a coroutine that is driven by hand: it has other code go on
     is_away = False  # that goes on now
+    is_root = False  # of its task: it begins with it
     restored: Context | None = None  # of a driven one: what is current where that goes on
     end_ns = 0
     outcome = 0

@@ -34,7 +34,7 @@ from asynctrace.events import (
 from asynctrace.probes.loop import probe_of
 from asynctrace.probes.tasks import TaskEntry, TaskTable, tell_step_ended, tell_step_started
 from asynctrace.recorder import Recorder, ThreadState, native_core
-from asynctrace.recorder.reference import Cause
+from asynctrace.recorder.reference import Cause, traced_codes
 
 CO_GENERATOR = 0x20
 CO_ASYNC_GENERATOR = 0x200
@@ -76,7 +76,9 @@ class CoroutineTable:
         tasks: TaskTable,
         scope: Callable[[str], bool] | None,
         meet_loop: Callable[[asyncio.AbstractEventLoop], None],
+        only_traced: bool = False,
     ) -> None:
+        self.only_traced = only_traced  # undecorated ones are out of scope
         self.recorder = recorder
         self.tasks = tasks
         native = native_core(recorder)
@@ -94,7 +96,9 @@ class CoroutineTable:
 
     def is_in_scope(self, code: CodeType) -> bool:
         """Tell whether coroutines of this code are recorded."""
-        return code is not _BARE_YIELD and (self._scope is None or self._scope(code.co_filename))
+        if code is _BARE_YIELD or (self.only_traced and id(code) not in traced_codes):
+            return False
+        return self._scope is None or self._scope(code.co_filename)
 
     def begin(self, frame: FrameType, awaiter: int, state: ThreadState, flags: int, time_ns: int = 0) -> int:
         """Record that a coroutine starts, or is met."""

@@ -75,7 +75,10 @@ class MonitoringProbe:
         scope: Scope | None,
         functions: FunctionHooks,
         meet_loop: Callable[[asyncio.AbstractEventLoop], None],
+        *,
+        only_traced: bool = False,
     ) -> None:
+        self.only_traced = only_traced  # no undecorated coroutine is recorded
         self._scope = scope
         self._functions = _PlainFunctions(functions)
         self._meet_loop = meet_loop
@@ -85,10 +88,21 @@ class MonitoringProbe:
 
     def bind(self, recorder: Recorder, tasks: TaskTable, guard: Guard) -> None:
         """Append to this recorder from now on."""
-        self._table = CoroutineTable(recorder, tasks, self._scope, self._meet_loop)
+        self._table = CoroutineTable(recorder, tasks, self._scope, self._meet_loop, self.only_traced)
         self._guard = guard
         if self._tool_id >= 0:
             self._register()
+
+    def widen(self) -> None:
+        """Record undecorated coroutines, too, from now on; those that have begun are met when they go on."""
+        self.only_traced = self._table.only_traced = False
+        self._register()
+        self.ask_again()
+
+    def ask_again(self) -> None:
+        """Have all code report again that was told not to."""
+        if self._tool_id >= 0:
+            _monitoring.restart_events()
 
     def hook_start(self, function: Any, hook: Callable[[FrameType], None]) -> None:
         """Call `hook` with the frame when this Python function starts."""
@@ -141,6 +155,7 @@ class MonitoringProbe:
                 opened=self._functions.opened,
                 plain=(self._functions.on_start, self._functions.on_return, traced_codes),
                 wants_any=self._functions.wants_any,
+                only_traced=self.only_traced,
                 scope=None if self._scope is None else self._scope.known,
                 guard=self._guard,
                 references=callbacks,
@@ -175,7 +190,7 @@ def _make_callbacks(
     recorder = table.recorder
     append, new_id, local, known_sites = recorder.append, recorder.new_id, recorder.local, recorder.codes
     ids, bare_steps = table.ids, table.bare_steps
-    has_scope, is_in_scope = scope is not None, table.is_in_scope
+    has_scope, is_in_scope = scope is not None or table.only_traced, table.is_in_scope
     get_id = ids.get
     get_frame, key_of = sys._getframe, table.key
 

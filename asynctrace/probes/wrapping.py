@@ -1,14 +1,14 @@
 """The coroutine probe where `sys.monitoring` is missing: stand-ins for decorated coroutines, and await stacks.
 
 A stand-in notes each step and passes everything else on: to `await`, asyncio and inspect it is the coroutine. The
-stack of a task that waits is read off its root along `cr_await`; it stops at an async generator's step, which does not
-say which generator it belongs to.
+stack of a task that waits is read off its root along `cr_await`, and through the steps of async generators.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -36,6 +36,7 @@ from asynctrace.probes.tasks import TaskEntry
 from asynctrace.probes.tracebacks import drop_our_frame
 from asynctrace.recorder import Recorder, native_core
 
+_GENERATOR_STEP = "async_generator_"  # what the types of such steps begin with
 _CO_COROUTINE = 0x80
 _CO_ASYNC_GENERATOR = 0x200
 
@@ -391,6 +392,14 @@ SEEN_THROUGH = (TracedCoroutine, _TracedGeneratorStep)
 stand_in_types: set[type] = {TracedCoroutine}
 
 
+def _generator_of(step: Any) -> Any:
+    """Return the generator of which this is an `__anext__`, `asend`, `athrow` or `aclose`; None if that is not told."""
+    if type(step) is _TracedGeneratorStep:
+        return step._owner._generator
+    # Such a step has no attribute for it, but the garbage collector is told what it holds.
+    return next((each for each in gc.get_referents(step) if type(each) is AsyncGeneratorType), None)
+
+
 def _is_exception(thrown: Any) -> bool:
     return issubclass(thrown if issubclass(type(thrown), type) else type(thrown), BaseException)
 
@@ -478,8 +487,10 @@ def note_stack(recorder: Recorder, time_ns: int, thread: int, entry: TaskEntry, 
             frame, code, following = link.cr_frame, link.cr_code, link.cr_await
         elif kind is GeneratorType:
             frame, code, following = link.gi_frame, link.gi_code, link.gi_yieldfrom
-        elif kind is _TracedGeneratorStep:
-            generator = link._owner._generator
+        elif kind is _TracedGeneratorStep or kind.__name__.startswith(_GENERATOR_STEP):
+            generator = _generator_of(link)
+            if generator is None:
+                break
             frame, code, following = generator.ag_frame, generator.ag_code, generator.ag_await
         else:
             break

@@ -144,6 +144,7 @@ class CoroutineCallbacks:
         opened: dict[int, Any],
         plain: tuple[dict[int, Any], ...],
         wants_any: bool,
+        only_traced: bool,
         scope: dict[str, bool] | None,
         guard: Callable[..., Any],
         references: tuple[Callable[..., Any], ...],
@@ -227,6 +228,16 @@ FoldState: TypeAlias = tuple[
 ]
 
 @final
+class Sieve:
+    """Keeps the events that have to do with decorated functions: see `sieve.AnySieve`."""
+
+    def __init__(self, is_traced: Callable[[int], bool], wants_tasks: bool) -> None: ...
+    def sift(self, events: array[int], /) -> array[int]: ...
+    def take_delays(self) -> list[int]: ...
+    def take_ended(self) -> list[tuple[int, int, int, int, int]]: ...
+    def counts(self) -> tuple[int, int, int]: ...
+    def loop_times(self) -> tuple[int, int]: ...
+
 class Scanner:
     """Goes along with the events, in order, and tells what they mention: see `describing.Scanner`."""
 

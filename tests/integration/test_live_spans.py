@@ -1058,3 +1058,42 @@ def test_events_that_are_lost_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = sum(bool((span.attributes or {}).get("asynctrace.events_lost")) for span in spans.all)
     assert 0 < lost < 30_001
     assert len({context_of(span).span_id for span in spans.all}) == 30_002
+
+
+def test_a_reader_that_fails_stops_the_spans_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from asynctrace.otel.live_reading import LiveReader
+
+    caplog.allowed = ("events could not be read",)  # type: ignore[attr-defined]
+
+    def failing(self: LiveReader, fields: object) -> None:
+        raise ZeroDivisionError
+
+    spans = Spans()
+    with instrumented(spans):
+        monkeypatch.setattr(LiveReader, "_read", failing)
+        assert asyncio.run(after_a_while()) == "done"
+        monkeypatch.undo()
+        assert asyncio.run(quick()) is INVALID_SPAN
+
+    assert len(spans.all) < 20
+
+
+async def after_a_while() -> str:
+    for _ in range(20):
+        await count()
+    return "done"
+
+
+def test_a_function_that_is_decorated_late_has_spans() -> None:
+    made: dict[str, Any] = {"asyncio": asyncio}
+    exec("async def late(): await asyncio.sleep(0)", made)  # a code that was never decorated
+    late = made["late"]
+
+    async def main() -> None:
+        await late()
+        asynctrace.traced(late)
+        await late()
+
+    assert run(main).parents() == ([("late", None)] if HAS_EAGER_TASKS else []), "on 3.11 the wrapper has to be called"

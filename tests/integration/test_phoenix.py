@@ -84,8 +84,16 @@ def send_recording(provider: TracerProvider) -> None:
     recorded().to_otel(provider, events=True)
 
 
+def send_live(provider: TracerProvider) -> None:
+    asynctrace.otel.instrument(tracer_provider=provider, events=True, metrics=False)
+    try:
+        asyncio.run(main())
+    finally:
+        asynctrace.otel.uninstrument()
+
+
 # What has the spans of `main` go through a provider, by its name.
-SOURCES: dict[str, Callable[[TracerProvider], None]] = {"recording": send_recording}
+SOURCES: dict[str, Callable[[TracerProvider], None]] = {"recording": send_recording, "live": send_live}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ typedef struct {
     PyObject *opened;     /* a dict: the open calls of plain functions */
     PyObject *plain;      /* a tuple of dicts that have, by its address, each code of plain functions that is wanted */
     bool wants_any;       /* it depends on more than that */
+    bool only_traced;     /* no coroutine is in scope but those of decorated functions */
     PyObject *scope;      /* a dict: file -> whether it is in scope, of those that were asked for; NULL: all are */
     PyObject *guard;
     PyObject *references; /* a tuple of six functions */
@@ -143,12 +144,27 @@ is_unwanted(Callbacks *self, PyObject *code, int flags)
     return is_unknown;
 }
 
+/* Whether a coroutine is not of a decorated function, and only those are recorded. */
+static bool
+is_untraced(Callbacks *self, PyObject *code)
+{
+    if (!self->only_traced) {
+        return false;
+    }
+    PyObject *address = PyLong_FromVoidPtr(code);
+    bool is_unknown = address != NULL &&
+                      PyDict_GetItemWithError(PyTuple_GET_ITEM(self->plain, TRACED_CODES), address) == NULL;
+    Py_XDECREF(address);
+    PyErr_Clear();
+    return is_unknown;
+}
+
 static PyObject *
 started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 {
     PyObject *code = args[0];
     int flags = flags_of(code);
-    if (is_unwanted(self, code, flags)) {
+    if (is_unwanted(self, code, flags) || (flags & CO_ANY_COROUTINE && is_untraced(self, code))) {
         return Py_NewRef(self->disable);
     }
     if (!(flags & CO_ANY_COROUTINE) || flags & CO_GENERATORS_WE_LEAVE || !is_surely_in_scope(self, code)) {
@@ -307,13 +323,13 @@ unwound(Callbacks *self, PyObject *const *args, Py_ssize_t count)
 static PyObject *
 make(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"core",  "ids",   "bare_steps", "opened", "plain", "wants_any",
+    static char *names[] = {"core",  "ids",   "bare_steps", "opened", "plain",   "wants_any", "only_traced",
                             "scope", "guard", "references", "send",   "disable", NULL};
     PyObject *core, *ids, *bare_steps, *opened, *plain, *scope, *guard, *references, *disable;
-    int send, wants_any;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!O!O!O!pOOO!iO", names, &Core_Type, &core, &Addresses_Type, &ids,
+    int send, wants_any, only_traced;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!O!O!O!O!ppOOO!iO", names, &Core_Type, &core, &Addresses_Type, &ids,
                                      &Addresses_Type, &bare_steps, &PyDict_Type, &opened, &PyTuple_Type, &plain,
-                                     &wants_any, &scope, &guard, &PyTuple_Type, &references, &send, &disable)) {
+                                     &wants_any, &only_traced, &scope, &guard, &PyTuple_Type, &references, &send, &disable)) {
         return NULL;
     }
     for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(plain); index++) {
@@ -338,6 +354,7 @@ make(PyTypeObject *type, PyObject *args, PyObject *keywords)
         self->opened = Py_NewRef(opened);
         self->plain = Py_NewRef(plain);
         self->wants_any = wants_any;
+        self->only_traced = only_traced;
         self->disable = Py_NewRef(disable);
         self->scope = scope == Py_None ? NULL : Py_NewRef(scope);
         self->guard = Py_NewRef(guard);

@@ -3,6 +3,7 @@
 #include "bare_steps.h"
 #include "describing.h"
 #include "events.h"
+#include "sieve.h"
 #include "standins.h"
 
 int add_fold(PyObject *module);                                    /* fold_type.c */
@@ -33,7 +34,7 @@ execute(PyObject *module)
     PyTypeObject *types[] = {
         &Addresses_Type, &Core_Type,        &ThreadState_Type, &TaskEntry_Type, &LoopState_Type,
         &Run_Type,       &CallbackRun_Type, &StepRun_Type,     &Shim_Type,      &CoroutineCallbacks_Type,
-        &StackNotes_Type, &TracedCoroutine_Type, &BareStep_Type,
+        &StackNotes_Type, &TracedCoroutine_Type, &BareStep_Type,   &Sieve_Type,
     };
     for (size_t index = 0; index < sizeof(types) / sizeof(types[0]); index++) {
         if (PyModule_AddType(module, types[index]) < 0) {

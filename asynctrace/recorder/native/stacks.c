@@ -9,6 +9,7 @@
 #include "events.h"
 
 enum { DEEPEST = 48, SLOTS = 512 /* a power of two */ };
+#define GENERATOR_STEP "async_generator_" /* what the types of the steps of async generators begin with */
 
 typedef struct {
     PyObject *code; /* borrowed: of a suspended coroutine; or in a known stack kept by the tables */
@@ -159,6 +160,7 @@ read_chain(StackNotes *self, PyObject *root, Link *links, size_t *depth)
             (*depth)++;
         }
         else {
+            result = strncmp(Py_TYPE(link)->tp_name, GENERATOR_STEP, strlen(GENERATOR_STEP)) == 0;
             for (Py_ssize_t index = 0; index < PyTuple_GET_SIZE(self->seen_through); index++) {
                 result |= Py_IS_TYPE(link, (PyTypeObject *)PyTuple_GET_ITEM(self->seen_through, index));
             }

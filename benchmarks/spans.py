@@ -1,0 +1,153 @@
+"""What an OpenTelemetry span costs: `python -m benchmarks.spans`, from the checkout.
+
+100,000 coroutines, 100 at once, each with a span, through a BatchSpanProcessor as it is by default, whose exporter drops
+all. The loop's share is the CPU time of its thread, less that of the same program without spans.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from benchmarks import tables
+from benchmarks.ratios import MeasurementError, output_of
+
+SPANS = 100_000
+AT_ONCE = 100
+GOAL_US = 3.0
+TOOLS = {
+    "none": "",
+    "asynctrace": "asynctrace.otel.instrument()",
+    "asynctrace, python core": "asynctrace.otel.instrument(), Python core",
+    "sdk": "the SDK, tracer.start_as_current_span()",
+    "asyncio": "opentelemetry-instrumentation-asyncio",
+}
+TIMEOUT_S = 300.0
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+async def work() -> None:
+    await asyncio.sleep(0)
+
+
+def measure(tool: str) -> dict[str, float]:
+    """Return the seconds of the loop's thread, of the process, and how many spans were exported."""
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    class Counting(SpanExporter):
+        count = 0
+
+        def export(self, spans: Any) -> SpanExportResult:
+            self.count += len(spans)
+            return SpanExportResult.SUCCESS
+
+    exporter = Counting()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    body, end = _begin(tool, provider)
+
+    async def main() -> float:
+        gc.collect()
+        begin_s = time.thread_time()
+        for _ in range(SPANS // AT_ONCE):
+            await asyncio.gather(*[body() for _ in range(AT_ONCE)])
+        return time.thread_time() - begin_s
+
+    begin_s = time.process_time()
+    loop_s = asyncio.run(main())
+    end()
+    provider.force_flush()
+    process_s = time.process_time() - begin_s
+    provider.shutdown()
+    return {"loop_s": loop_s, "process_s": process_s, "exported": exporter.count}
+
+
+def _begin(tool: str, provider: Any) -> tuple[Work, Callable[[], None]]:
+    """Turn a tool on; return what runs with a span each, and what turns it off."""
+    if tool.startswith("asynctrace"):
+        import asynctrace
+        import asynctrace.otel
+
+        traced = asynctrace.traced(work)
+        asynctrace.otel.instrument(metrics=False)
+        return traced, asynctrace.otel.uninstrument
+    if tool == "asyncio":
+        os.environ["OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE"] = "work"
+        from opentelemetry.instrumentation.asyncio import AsyncioInstrumentor
+
+        instrumentor = AsyncioInstrumentor()
+        instrumentor.instrument()
+        return work, instrumentor.uninstrument
+    if tool == "sdk":
+        tracer = provider.get_tracer("benchmarks")
+
+        async def with_a_span() -> None:
+            with tracer.start_as_current_span("work"):
+                await work()
+
+        return with_a_span, _nothing
+    return work, _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
+def table(turns: int) -> tuple[tables.Rows, list[str]]:
+    """Measure all tools, which take turns; return the table, and sentences on what could not be measured."""
+    found: dict[str, list[dict[str, float]]] = {tool: [] for tool in TOOLS}
+    reasons: dict[str, str] = {}
+    for _ in range(turns):
+        for tool in TOOLS:
+            core = "python" if tool.endswith("python core") else "native"
+            try:
+                output = output_of("benchmarks.spans", "--tool", tool, core=core, timeout_s=TIMEOUT_S)
+                found[tool].append(json.loads(output))
+            except MeasurementError as error:
+                reasons[tool] = f"{tables.NONE} {TOOLS[tool] or 'the program without spans'}: {error}."
+    rows = [["spans", "µs a span, on the loop", "goal", "µs a span, all threads", f"lost of {SPANS:,}"]]
+    for tool, title in TOOLS.items():
+        if not title:
+            continue
+        pairs = list(zip(found[tool], found["none"], strict=False))
+        goal = f"≤ {GOAL_US:g}" if tool == "asynctrace" else ""
+        if not pairs:
+            rows.append([title, tables.NONE, goal, tables.NONE, tables.NONE])
+            continue
+        loop_us = [(one["loop_s"] - none["loop_s"]) / SPANS * 1e6 for one, none in pairs]
+        process_us = [(one["process_s"] - none["process_s"]) / SPANS * 1e6 for one, none in pairs]
+        lost = max(SPANS - one["exported"] for one, _ in pairs)
+        rows.append([title, _cell(loop_us), goal, _cell(process_us), f"{lost:,.0f}"])
+    return rows, list(reasons.values())
+
+
+def _cell(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spans", description="Measure what a span costs.")
+    parser.add_argument("--turns", type=int, default=3, help="how often all tools take turns (default: %(default)s)")
+    parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)  # one measurement, as JSON
+    options = parser.parse_args(arguments)
+    if options.tool:
+        print(json.dumps(measure(options.tool)))
+        return
+    rows, reasons = table(options.turns)
+    print(tables.machine(), tables.as_markdown(rows), *reasons, sep="\n\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
