@@ -43,9 +43,8 @@ class Options:
 
     include: tuple[str, ...] = ()  # only code in files that match one of these globs
     exclude: tuple[str, ...] = ()  # no code in files that match one of these
-    coroutines: bool = (
-        True  # also undecorated ones, where they are seen; else of a task that waits only its await stack
-    )
+    # Also undecorated ones, where they are seen, and children; else, for spans, of a task that waits its await stack.
+    coroutines: bool = True
     functions: bool = False  # also a script's own plain functions
     limit_bytes: int = DEFAULT_LIMIT_BYTES  # what the events may take in memory
     snapshot_signal: int = 0  # on which a snapshot is saved
@@ -89,6 +88,7 @@ class Stream:
             "asynctrace.recording:stop_child",
             asdict(options),
         )
+        self._processes.collects = options.coroutines
         self._processes.on_folder = lambda: self.keeper.watches.append(self._processes.bound_folder)
         self._monitoring = (
             MonitoringProbe(scope, self._functions, self.meet_loop, only_traced=not options.coroutines)
@@ -200,8 +200,9 @@ class Stream:
         self._processes.close()
 
     def widen(self) -> None:
-        """Record undecorated coroutines, too, from now on: who records as well wants to see them."""
+        """Record undecorated coroutines and children, too, from now on: who records as well wants to see them."""
         monitoring = self._monitoring
+        self._processes.collects = True
         if monitoring is not None and monitoring.only_traced and self.is_running:
             self.recorder.sees_coroutines = True
             self.guard(monitoring.widen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
 
     from asynctrace.otel.loop_metrics import LoopMetrics
+
+logger = logging.getLogger("asynctrace")
 
 LIMIT_BYTES = 32 << 20  # of events that are not read yet, some seconds of a busy program
 
@@ -67,16 +70,16 @@ class LiveTracing:
         self._attach(stream)
         stream.on_fork.append(self._begin_in_child)
 
-    def _attach(self, stream: Stream) -> None:
+    def _attach(self, stream: Stream, *, is_forked: bool = False) -> None:
         recorder = stream.recorder
         hooks = SpanHooks(recorder, self._get_maker, tasks=self._options.tasks)
         if self._options.metrics:
             from opentelemetry.metrics import get_meter_provider
 
-            from asynctrace.otel.loop_metrics import LoopMetrics
+            from asynctrace.otel.loop_metrics import metrics_of
 
-            provider = self._meter_provider or get_meter_provider()
-            self._metrics = LoopMetrics(provider, self._sender.measure)
+            self._metrics = metrics_of(self._meter_provider or get_meter_provider())
+            self._metrics.open(self._sender.measure, is_new_process=is_forked)
         reader = self._reader = LiveReader(
             recorder, hooks, self._sender.give, events=self._options.events, metrics=self._metrics
         )
@@ -111,6 +114,8 @@ class LiveTracing:
         reader.close(end_ns)
         if self._metrics is not None:
             self._metrics.close()
+        if reader.dropped:
+            logger.warning("%s spans were left out: too many waited to be sent", f"{reader.dropped:,}")
         self._sender.leave()
         self._sender.send_all()
         self._leave_provider()
@@ -126,7 +131,7 @@ class LiveTracing:
         self._recording = Recording()
         self._recording.adopt(stream)
         self._sender = LiveSender(self._sender.replay, self._sender.flush)
-        self._attach(stream)
+        self._attach(stream, is_forked=True)
 
     # The provider.
 

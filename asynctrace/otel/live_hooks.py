@@ -96,7 +96,9 @@ class SpanHooks:
         """Make the span of a run current."""
         try:
             is_driven, is_root = is_generator, False
-            if not is_generator and code.co_flags & _CO_COROUTINES:
+            if is_generator:
+                is_root = not awaiter and _is_step_of_generator()
+            elif code.co_flags & _CO_COROUTINES:
                 if not awaiter:
                     is_root = _is_root(code)
                     is_driven = not is_root
@@ -295,6 +297,14 @@ def _is_root(code: CodeType) -> bool:
     if task is None:
         return False
     return _code_of(task.get_coro()) is code
+
+
+def _is_step_of_generator() -> bool:
+    """Tell whether the root of the task that runs is a step of an async generator, as of `create_task(g.__anext__())`."""
+    loop = _events._get_running_loop()
+    task = asyncio.current_task(loop) if loop is not None else None
+    name = type(task.get_coro()).__name__ if task is not None else ""
+    return name.startswith(("async_generator_", "_TracedGeneratorStep"))
 
 
 def _is_awaited() -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Link as RealLink
 
+from asynctrace import clock
 from asynctrace.analysis.figures import (
     Figures,
     Progress,
@@ -180,6 +181,8 @@ class LiveReader:
                 self._skip_lost()
                 return True
             if not fields:
+                # The system sets the wall's clock right from time to time; spans of others go by it.
+                self._hooks.offset_ns = clock.wall_ns() - clock.now_ns()
                 self._tidy()
                 self._let_go()
                 if self._lost_ns:
@@ -225,6 +228,11 @@ class LiveReader:
         self._recorder.settle()
         while self.take(4_000):
             pass
+
+    @property
+    def dropped(self) -> int:
+        """How many runs have no span, for too many waited to be sent."""
+        return self._hooks.dropped
 
     def close(self, end_ns: int) -> None:
         """Read the rest, and hand on what is open still: unfinished."""

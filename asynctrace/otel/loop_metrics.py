@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
@@ -31,19 +32,20 @@ _SHUTDOWN = ("shutdown_asyncgens", "shutdown_default_executor")  # asyncio's own
 class LoopMetrics:
     """Measures from the events, as they are read.
 
+    OpenTelemetry keeps instruments for good, and makes none a second time: see `metrics_of`.
+
     Args:
         provider: The user's.
-        later: Is given what records a measurement: to record takes microseconds, and the keeper has none.
     """
 
-    def __init__(self, provider: MeterProvider, later: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, provider: MeterProvider) -> None:
         self.sieve: AnySieve | None = None  # which counts
-        self._later = later
+        self._later: Callable[[Callable[[], None]], None] = _do_nothing
         self._labels: dict[tuple[int, int], str] = {}
         self._earlier = 0, 0  # how long loops were active and idle until events were lost
         self._observed = (0, 0)  # active and idle, at the last observation of the utilization
         self._utilization = 0.0
-        self._is_closed = False
+        self._is_open = False
         meter = provider.get_meter(SCOPE, __version__)
         self._delay = _histogram(
             meter,
@@ -71,9 +73,23 @@ class LoopMetrics:
         )
 
     def close(self) -> None:
-        """Measure no more. OpenTelemetry keeps instruments for good: these observe nothing from now on."""
-        self._is_closed = True
+        """Measure no more: the instruments observe nothing from now on."""
+        self._is_open = False
+        if self.sieve is not None:
+            self.forget(self.sieve)
         self.sieve = None
+
+    def open(self, later: Callable[[Callable[[], None]], None], *, is_new_process: bool = False) -> None:
+        """Measure from now on.
+
+        Args:
+            later: Is given what records a measurement: to record takes microseconds, and the keeper has none.
+            is_new_process: Whether what was counted so far is that of the process this one was forked from.
+        """
+        self._later = later
+        self._is_open = True
+        if is_new_process:
+            self.sieve, self._earlier, self._observed = None, (0, 0), (0, 0)
 
     def take(self, sieve: AnySieve, label_of: Callable[[int, int], str]) -> None:
         """Measure what has ended since the last time.
@@ -110,7 +126,7 @@ class LoopMetrics:
         return self._earlier[0] + active_ns, self._earlier[1] + idle_ns
 
     def _observe_time(self, _: CallbackOptions) -> Iterable[Observation]:
-        if self._is_closed:
+        if not self._is_open:
             return []
         active_ns, idle_ns = self._totals()
         return [
@@ -119,7 +135,7 @@ class LoopMetrics:
         ]
 
     def _observe_utilization(self, _: CallbackOptions) -> Iterable[Observation]:
-        if self._is_closed:
+        if not self._is_open:
             return []
         active_ns, idle_ns = self._totals()
         active_then_ns, idle_then_ns = self._observed
@@ -137,6 +153,21 @@ class LoopMetrics:
             Observation(count, {"asyncio.task.state": state})
             for state, count in zip(states, self.sieve.counts(), strict=True)
         ]
+
+
+_known: WeakKeyDictionary[Any, LoopMetrics] = WeakKeyDictionary()
+
+
+def metrics_of(provider: MeterProvider) -> LoopMetrics:
+    """Return the metrics of a provider: always the same, for it keeps their instruments."""
+    metrics = _known.get(provider)
+    if metrics is None:
+        metrics = _known[provider] = LoopMetrics(provider)
+    return metrics
+
+
+def _do_nothing(_: Callable[[], None]) -> None:
+    pass
 
 
 def _histogram(meter: Any, name: str, description: str, boundaries_s: tuple[float, ...]) -> Histogram:

@@ -59,6 +59,16 @@ def start_child(config: dict[str, Any], is_fork: bool = False, forked_ns: int = 
     return recorder  # type: ignore[no-any-return]  # what the starter promises
 
 
+def start_alone(config: dict[str, Any]) -> Recorder | None:
+    """Begin the recording of a forked child of which nobody collects the part; return its recorder."""
+    try:
+        return _resolve(config["starter"])(config["options"], True)  # type: ignore[no-any-return]
+    except Exception as error:
+        _end_recording(config)
+        warn("this child process is not recorded", error)
+        return None
+
+
 def _resolve(name: str) -> Callable[..., Any]:
     module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]

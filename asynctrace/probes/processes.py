@@ -19,7 +19,7 @@ from typing import Any
 
 from asynctrace import clock
 from asynctrace.events import LOST, PROCESS_STARTED, Part
-from asynctrace.probes.children import ATTRIBUTE, current_child, start_child
+from asynctrace.probes.children import ATTRIBUTE, current_child, start_alone, start_child
 from asynctrace.probes.failure import Guard
 from asynctrace.probes.imports import ImportWatch
 from asynctrace.probes.part_folder import FolderBound
@@ -103,6 +103,7 @@ class ProcessProbe:
         self._lock = threading.RLock()  # of those who make the folder; in a child it is there
         self._bound: FolderBound | None = None
         self.on_folder: Callable[[], None] | None = None  # called when there is a folder, to be bounded
+        self.collects = True  # else children are nobody's to collect; a forked one goes on for itself
         self._shim: tuple[Any, Any, Any] | None = None  # (class, ours, the original)
         self._watch = ImportWatch({"multiprocessing.process": self._meet_process_module}, guard)
         child = current_child()
@@ -186,7 +187,8 @@ class ProcessProbe:
     def prepare_fork(self) -> None:
         """Have ready what a forked child needs: its parent is about to fork."""
         _thread.fork_ns = clock.now_ns()
-        self.open_folder()
+        if self.collects:
+            self.open_folder()
         if self.recorder is not None:
             self.recorder.detach()
 
@@ -195,6 +197,9 @@ class ProcessProbe:
         process, _thread.process = _thread.process, None
         if process is not None:
             vars(process).pop(ATTRIBUTE, None)
+        if not self.collects:
+            self.recorder = start_alone(self._config)
+            return
         forked_ns = _thread.fork_ns if process is None else 0
         self.recorder = start_child(self._config, is_fork=True, forked_ns=forked_ns)
 
@@ -208,7 +213,7 @@ class ProcessProbe:
         def start(self_: Any) -> None:
             recorder = self.recorder
             time_ns = 0
-            if recorder is not None:
+            if recorder is not None and self.collects:
                 time_ns = self._guard(self._board, self_)
             try:
                 original(self_)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import os
 import random
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -1058,6 +1060,40 @@ def test_events_that_are_lost_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = sum(bool((span.attributes or {}).get("asynctrace.events_lost")) for span in spans.all)
     assert 0 < lost < 30_001
     assert len({context_of(span).span_id for span in spans.all}) == 30_002
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_has_spans_of_its_own(tmp_path: Path) -> None:
+    spans = Spans()
+    with instrumented(spans):
+        asyncio.run(count())
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                asyncio.run(quick())
+                spans.provider.force_flush()
+                (tmp_path / "child").write_text(str(spans.parents()), encoding="utf-8")
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        asyncio.run(count())
+
+    assert (tmp_path / "child").read_text(encoding="utf-8") == "[('quick', None)]"
+    assert spans.parents() == [("count", None)] * 2
+
+
+def test_children_are_not_recorded_for_spans_alone() -> None:
+    import multiprocessing
+    import tempfile
+
+    before = set(Path(tempfile.gettempdir()).glob("asynctrace-*"))
+    with instrumented(Spans()):
+        process = multiprocessing.get_context("spawn").Process(target=os.getpid)
+        process.start()
+        process.join()
+        assert set(Path(tempfile.gettempdir()).glob("asynctrace-*")) == before
 
 
 def test_a_reader_that_fails_stops_the_spans_and_nothing_else(

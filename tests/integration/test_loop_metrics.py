@@ -158,3 +158,17 @@ def test_nothing_is_observed_after_it_was_turned_off() -> None:
     ]
     assert "asyncio.eventloop.time" not in after
     assert "asyncio.task.count" not in after
+
+
+def test_turned_on_again_it_goes_on() -> None:
+    metrics = Metrics()
+    times = []
+    for _ in range(2):
+        with measured(metrics):
+            asyncio.run(work())
+            asynctrace.otel.live._current._drain()  # type: ignore[attr-defined]
+            found = metrics.collect()
+            times.append(values(found["asyncio.eventloop.time"], "asyncio.eventloop.state")["active"])
+
+    assert times[1] >= 2 * times[0] * 0.7
+    assert sum(point.count for point in found["asyncio.task.duration"]) == 2
