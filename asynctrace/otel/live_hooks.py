@@ -27,6 +27,7 @@ from asynctrace.otel.live_span import Described, LiveSpan, describe_error
 from asynctrace.otel.replay import SpanReplay
 from asynctrace.otel.spans import code_attributes, encodable, own_attributes
 from asynctrace.probes.coroutines import is_awaiting
+from asynctrace.probes.tasks import name_of_root
 from asynctrace.recorder.places import describe_code
 from asynctrace.recorder.reference import traced_codes
 
@@ -112,7 +113,7 @@ class SpanHooks:
             root = task.get_coro()
             code = _code_of(root)
             if code is None:
-                name = encodable(type(root).__qualname__)
+                name = encodable(name_of_root(root))
                 described = Described(None, name, {"code.function.name": name})
             elif id_of(code) in traced_codes:
                 return

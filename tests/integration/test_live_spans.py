@@ -261,6 +261,21 @@ def test_tasks_on_request_and_one_span_for_a_decorated_root() -> None:
     assert run(main).parents() == [("count", None)]
 
 
+def test_task_of_a_compiled_coroutine_has_its_name() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.create_task(loop.create_server(asyncio.Protocol, "127.0.0.1", 0))
+        server.close()
+
+    spans = Spans()
+    with instrumented(spans, tasks=True), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+    assert spans.parents() == [("Loop.create_server", "main"), ("main", None)]
+
+
 def test_recursion_of_decorated_coroutines() -> None:
     @asynctrace.traced
     async def deep(depth: int) -> None:
