@@ -276,6 +276,28 @@ def test_task_of_a_compiled_coroutine_has_its_name() -> None:
     assert spans.parents() == [("Loop.create_server", "main"), ("main", None)]
 
 
+@pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+def test_what_a_loop_does_when_it_is_closed_has_no_span_and_is_nobodys_parent(module: str) -> None:
+    new_event_loop = pytest.importorskip(module).new_event_loop
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await quick()
+
+    async def main() -> None:
+        left.append(numbers())
+        await anext(left[0])
+
+    left: list[AsyncIterator[int]] = []
+    spans = Spans()
+    with instrumented(spans, tasks=True), asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())
+
+    assert spans.parents() == [("async_generator_athrow", None), ("main", None), ("quick", "async_generator_athrow")]
+
+
 def test_recursion_of_decorated_coroutines() -> None:
     @asynctrace.traced
     async def deep(depth: int) -> None:
