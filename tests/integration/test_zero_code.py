@@ -123,6 +123,36 @@ def test_value_that_is_neither_true_nor_false_is_told_once(run: Run) -> None:
     assert (ran.code, ran.names) == (0, ["count", "count"])
 
 
+def test_where_asynctrace_cannot_be_turned_on_the_other_instrumentations_are(tmp_path: Path) -> None:
+    """Instrumentations that come after one that raises would not be loaded."""
+    program = """
+import sys
+sys._is_gil_enabled = lambda: False
+from opentelemetry.instrumentation.auto_instrumentation import initialize
+initialize()
+import asyncio, aiohttp, aiohttp.web
+from opentelemetry import trace
+print([hasattr(each, "__wrapped__") for each in (asyncio.gather, aiohttp.ClientSession.__init__)])
+print(aiohttp.web.Application.__name__)
+print([type(each).__name__ for each in trace.get_tracer_provider()._active_span_processor._span_processors])
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment("", OTEL_TRACES_EXPORTER="console"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert ran.stderr == (
+        "asynctrace makes no spans: a recording relies on Python's global lock, and this process runs without it: "
+        "set PYTHON_GIL=1 for it\n"
+    )
+    assert ran.stdout == "[True, True]\n_InstrumentedApplication\n['BatchSpanProcessor']\n"
+
+
 # How a program ends.
 
 
