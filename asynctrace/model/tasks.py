@@ -41,7 +41,7 @@ _CAUSE_MASK = 7
 # The coroutines that the task stands in, what ended the wait, whether that is for a task, the kind of job, the future.
 _WaitKey = tuple[tuple[tuple[int, int], ...], CauseKind | None, bool, JobKind | None, str]
 _WaitPlace = tuple[WaitKind, str | None, str | None, int | None]  # what a Wait begins with
-_SHUTDOWN = ("shutdown_asyncgens", "shutdown_default_executor")
+SHUTDOWN = ("shutdown_asyncgens", "shutdown_default_executor")
 
 
 def short_name(name: str) -> str:
@@ -118,7 +118,7 @@ class TaskReader:
             file=root.file,
             line=root.line,
             is_user=root.is_user,
-            is_internal=root.name.rsplit(".", 1)[-1] in _SHUTDOWN and not root.is_user,
+            is_internal=root.name.rsplit(".", 1)[-1] in SHUTDOWN and not root.is_user,
             is_eager=False,
             is_clipped=bool(flags & SEEN_LATE),
             loop=None,

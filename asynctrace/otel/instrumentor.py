@@ -31,11 +31,16 @@ class AsynctraceInstrumentor(BaseInstrumentor):  # type: ignore[misc]  # the sam
 
     def _instrument(self, **options: Any) -> None:
         from asynctrace import otel
+        from asynctrace.errors import AsynctraceError
 
         chosen = {name: bool(options.get(name, _option(name, default))) for name, default in _DEFAULTS.items()}
-        otel.instrument(
-            tracer_provider=options.get("tracer_provider"), meter_provider=options.get("meter_provider"), **chosen
-        )
+        try:
+            otel.instrument(
+                tracer_provider=options.get("tracer_provider"), meter_provider=options.get("meter_provider"), **chosen
+            )
+        except AsynctraceError as error:
+            # Told as other instrumentations tell of conflicts: those that come after one that raises are not loaded.
+            logger.warning("asynctrace makes no spans: %s", error)
 
     def _uninstrument(self, **_: Any) -> None:
         from asynctrace import otel

@@ -63,10 +63,10 @@ class LiveTracing:
 
     def start(self) -> None:
         """Turn it on."""
-        self._resolve()
-        self._recording.start()
+        self._recording.start()  # first: where it cannot, the provider is as it was
         stream = self._recording.source
         assert stream is not None
+        self._resolve()
         self._attach(stream)
         stream.on_fork.append(self._begin_in_child)
 

@@ -23,11 +23,13 @@ from opentelemetry.trace import Span
 from opentelemetry.trace.propagation import _SPAN_KEY  # the public way to it takes three times as long
 
 from asynctrace.clock import now_ns
+from asynctrace.model.tasks import SHUTDOWN
 from asynctrace.otel.live_span import Described, LiveSpan, describe_error
 from asynctrace.otel.replay import SpanReplay
 from asynctrace.otel.spans import code_attributes, encodable, own_attributes
 from asynctrace.probes.coroutines import is_awaiting
-from asynctrace.recorder.places import describe_code
+from asynctrace.probes.tasks import name_of_root
+from asynctrace.recorder.places import describe_code, is_user_file
 from asynctrace.recorder.reference import traced_codes
 
 if TYPE_CHECKING:
@@ -113,14 +115,20 @@ class SpanHooks:
             self._fail(error)
 
     def task_started(self, id: int, task: Any) -> None:
-        """Make the span of a task current, unless its root is decorated, and has one."""
+        """Make the span of a task current, unless its root is decorated, and has one.
+
+        Those of a loop that is closed are of no interest, and are not sent: whatever they have others do would be
+        children of nobody.
+        """
         try:
             root = task.get_coro()
             code = _code_of(root)
             if code is None:
-                name = encodable(type(root).__qualname__)
+                name = encodable(name_of_root(root))
+                if name.rpartition(".")[2] in SHUTDOWN:
+                    return
                 described = Described(None, name, {"code.function.name": name})
-            elif id_of(code) in traced_codes:
+            elif id_of(code) in traced_codes or (code.co_name in SHUTDOWN and not is_user_file(code.co_filename)):
                 return
             else:
                 described = self._codes.get(id_of(code)) or self._describe(code)

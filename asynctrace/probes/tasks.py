@@ -137,11 +137,7 @@ class TaskTable:
         code = getattr(root, "cr_code", None) if kind.__module__.startswith("asynctrace.") else None
         if code is not None:  # our own stand-in for a decorated coroutine
             return self.recorder.site(code)
-        if type(vars(kind).get("__qualname__")) is GetSetDescriptorType and "cr_await" in vars(kind):
-            return self.recorder.text(root.__qualname__)  # a coroutine compiled by Cython
-        kind = type(getattr(root, "_step", root)) if kind.__module__.startswith("asynctrace.") else kind
-        name = vars(kind).get("__qualname__", kind.__name__) if root is not None else "finished eagerly"
-        return self.recorder.text(name if isinstance(name, str) else kind.__name__)
+        return self.recorder.text(name_of_root(root))
 
     def finish(self, entry: TaskEntry, task: Any) -> tuple[int, int]:
         """Drop a task that is done; return its outcome and the site of its exception's type."""
@@ -269,6 +265,16 @@ def _note_collected(entry: TaskEntry) -> None:
         recorder.append((clock.now_ns(), recorder.local.state.id, TASK_COLLECTED, entry.id, 0, 0, 0))
 
 
+def name_of_root(root: Any) -> str:
+    """Name what a task steps and has no code of Python's, without asking what is the program's for an attribute."""
+    kind = type(root)
+    if type(vars(kind).get("__qualname__")) is GetSetDescriptorType and "cr_await" in vars(kind):
+        return str(root.__qualname__)  # a coroutine compiled by Cython
+    kind = type(getattr(root, "_step", root)) if kind.__module__.startswith("asynctrace.") else kind
+    name = vars(kind).get("__qualname__", kind.__name__) if root is not None else "finished eagerly"
+    return name if isinstance(name, str) else kind.__name__
+
+
 __all__ = [
     "CFuture",
     "CTask",
@@ -277,6 +283,7 @@ __all__ = [
     "TaskEntry",
     "TaskTable",
     "is_task_type",
+    "name_of_root",
     "tell_step_ended",
     "tell_step_started",
 ]

@@ -78,6 +78,8 @@ class Keeper:
 
     def start(self) -> None:
         """Start the thread."""
+        if self.recorder.pid != os.getpid():  # a forked child that has not begun yet: what is here is the parent's
+            return
         if not self._gone.acquire(False):  # it runs; or another thread's hook asks for it, too
             return
         self._abreast_ns = clock.now_ns()

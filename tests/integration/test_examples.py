@@ -33,8 +33,9 @@ def _environment() -> dict[str, str]:
 def test_every_example_has_a_test() -> None:
     tested = {"chess.py", "decorated.py", "gather.ipynb", "service.py"}
     demo = {"blocking.py", "gather.py", "processes.py", "threaded.py"}
+    elsewhere = {"shop.py", "stock.py"}  # test_distributed.py
 
-    assert {path.name for path in _EXAMPLES.iterdir() if path.suffix in (".py", ".ipynb")} == tested | demo
+    assert {path.name for path in _EXAMPLES.rglob("*") if path.suffix in (".py", ".ipynb")} == tested | demo | elsewhere
 
 
 @pytest.mark.parametrize("name", ["blocking.py", "threaded.py", "processes.py", "gather.py"])

@@ -263,6 +263,43 @@ def test_tasks_on_request_and_one_span_for_a_decorated_root() -> None:
     assert run(main).parents() == [("count", None)]
 
 
+def test_task_of_a_compiled_coroutine_has_its_name() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await asyncio.create_task(loop.create_server(asyncio.Protocol, "127.0.0.1", 0))
+        server.close()
+
+    spans = Spans()
+    with instrumented(spans, tasks=True), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+    assert spans.parents() == [("Loop.create_server", "main"), ("main", None)]
+
+
+@pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+def test_what_a_loop_does_when_it_is_closed_has_no_span_and_is_nobodys_parent(module: str) -> None:
+    new_event_loop = pytest.importorskip(module).new_event_loop
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await quick()
+
+    async def main() -> None:
+        left.append(numbers())
+        await anext(left[0])
+
+    left: list[AsyncIterator[int]] = []
+    spans = Spans()
+    with instrumented(spans, tasks=True), asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(main())
+
+    assert spans.parents() == [("async_generator_athrow", None), ("main", None), ("quick", "async_generator_athrow")]
+
+
 def test_recursion_of_decorated_coroutines() -> None:
     @asynctrace.traced
     async def deep(depth: int) -> None:

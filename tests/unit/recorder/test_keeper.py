@@ -67,6 +67,16 @@ def test_few_events_that_nobody_wants_to_see_yet_are_left_alone(keeper: Keeper) 
     assert keeper.recorder.history.end == 0 and len(keeper.recorder.history) == 100
 
 
+def test_in_a_forked_child_what_the_parent_recorded_is_left_to_the_parent(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: keeper.recorder.pid + 1)
+
+    keeper.recorder.attend()
+
+    assert not keeper._gone.locked(), "it runs"
+
+
 def test_sinks_are_fed_every_event_once(keeper: Keeper) -> None:
     class Counting:
         position = 0
