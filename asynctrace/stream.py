@@ -206,6 +206,11 @@ class Stream:
         if monitoring is not None and monitoring.only_traced and self.is_running:
             self.recorder.sees_coroutines = True
             self.guard(monitoring.widen)
+            self.table.note_stack = None
+            for ref in self._loops.valuerefs():
+                probe = ref()
+                if probe is not None:
+                    probe.note_stack = None
 
     def ask_again(self) -> None:
         """A function was decorated: its code may have been left alone so far."""
@@ -220,9 +225,9 @@ class Stream:
         if probe.recorder is self.recorder:
             return
         if self._monitoring is None or self._monitoring.only_traced:
-            probe.note_stack = stack_notes(self.recorder)
+            probe.note_stack = self.table.note_stack = stack_notes(self.recorder)
         else:
-            probe.note_stack = None
+            probe.note_stack = self.table.note_stack = None
         probe.wrap_job = self._jobs.wrap_job
         try:
             self._begin_loop(probe, loop)

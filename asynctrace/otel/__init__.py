@@ -21,6 +21,8 @@ def instrument(
 ) -> None:
     """Make a span of each call of a decorated function while the program runs, and measure its event loops.
 
+    Where it was called before, it stays as it is, and a warning says so.
+
     A span is current from the first step to the last: spans that the program, or an instrumentation of a library, makes
     inside are its children. What it says of running, ready and waiting is found out when it has ended, on a thread of
     ours.
@@ -35,7 +37,7 @@ def instrument(
 
     Raises:
         MissingPackageError: If opentelemetry-sdk is not installed.
-        UsageError: If it was called before, or Python runs without its global lock.
+        UsageError: If Python runs without its global lock.
 
     Example:
         >>> asynctrace.otel.instrument()

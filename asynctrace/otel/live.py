@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +15,6 @@ from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.trace import NoOpTracer, ProxyTracerProvider, get_tracer_provider
 
 from asynctrace import clock
-from asynctrace.errors import UsageError
 from asynctrace.otel.live_hooks import SpanHooks
 from asynctrace.otel.live_reading import LiveReader
 from asynctrace.otel.live_sending import Flusher, LiveSender
@@ -128,10 +128,18 @@ class LiveTracing:
 
     def _begin_in_child(self, stream: Stream) -> None:
         """Go on in a forked child: with threads of its own, and without what the parent has to send."""
+        self._resolving = threading.Lock()  # another thread of the parent's may have held the old one
+        multiprocessing_util = sys.modules.get("multiprocessing.util")
+        if multiprocessing_util is not None:
+            # Its children leave by os._exit, without the exit handlers. This is called before the child's code runs.
+            multiprocessing_util.register_after_fork(self, LiveTracing._drain_at_end)
         self._recording = Recording()
         self._recording.adopt(stream)
         self._sender = LiveSender(self._sender.replay, self._sender.flush)
         self._attach(stream, is_forked=True)
+
+    def _drain_at_end(self) -> None:
+        sys.modules["multiprocessing.util"].Finalize(None, self._drain, exitpriority=10)
 
     # The provider.
 
@@ -184,15 +192,13 @@ _lock = threading.Lock()
 def start(
     options: LiveOptions, provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
 ) -> None:
-    """Turn it on for this process.
-
-    Raises:
-        UsageError: If it is on.
-    """
+    """Turn it on for this process; where it is on, it stays as it is, and a warning says so."""
     global _current
     with _lock:
         if _current is not None:
-            raise UsageError("asynctrace.otel.instrument() was called before: call uninstrument() first")
+            # No error: who runs a program under opentelemetry-instrument would break one that calls this itself.
+            logger.warning("asynctrace.otel.instrument() was called before, and changes nothing now")
+            return
         tracing = LiveTracing(options, provider, meter_provider)
         tracing.start()
         _current = tracing

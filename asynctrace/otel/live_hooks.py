@@ -308,7 +308,7 @@ def _is_root(code: CodeType) -> bool:
 
 
 def _is_step_of_generator() -> bool:
-    """Tell whether the root of the task that runs is a step of an async generator, as of `create_task(g.__anext__())`."""
+    """Tell whether the root of the task that runs is an async generator's step, as of `create_task(g.__anext__())`."""
     loop = _events._get_running_loop()
     task = asyncio.current_task(loop) if loop is not None else None
     name = type(task.get_coro()).__name__ if task is not None else ""

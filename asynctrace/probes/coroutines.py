@@ -256,8 +256,13 @@ class CoroutineTable:
         task = entry.ref()
         time_ns = entry.stepped_ns = now_ns()
         state.task, state.cause = step.earlier_task, step.earlier_cause
-        if not step.is_of_root and outcome != SUSPENDED:
+        # Where its await stack is to be noted, it can be read when all of its coroutines are suspended: a moment later.
+        has_stack = outcome == SUSPENDED and value is not None and self.tasks.note_stack is not None and not is_open
+        if has_stack or (not step.is_of_root and outcome != SUSPENDED):
             self.tasks.ends.append((entry, time_ns, state.id, outcome, site))
+            hooks = recorder.traced_hooks
+            if hooks is not None and has_stack:
+                tell_step_ended(hooks, entry, task, SUSPENDED)
             return
         if probe is not None and is_open:
             probe.open_step = None

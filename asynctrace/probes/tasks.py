@@ -10,6 +10,7 @@ import functools
 import weakref
 from asyncio import futures as _futures
 from asyncio import tasks as _tasks
+from collections.abc import Callable
 from types import CoroutineType, GeneratorType, GetSetDescriptorType
 from typing import Any
 
@@ -96,7 +97,10 @@ class TaskTable:
         self._entries: dict[int, TaskEntry] = {} if native is None else native.Addresses(True)
         self._job_futures: dict[int, tuple[JobId, weakref.ref[Any]]] = {}
         self.late_names: list[TaskEntry] = []  # that ended in their first step: a task factory names them after it
-        # Of eager steps whose roots are not seen: (task, end, thread, outcome, site) of what was seen of them.
+        # Appends the await stack of a task that is suspended, where those are wanted.
+        self.note_stack: Callable[[int, int, TaskEntry, Any], None] | None = None
+        # Of eager steps whose roots are not seen, or whose await stacks are wanted, what was seen of them:
+        # (task, end, thread, outcome, site).
         self.ends: list[tuple[TaskEntry, int, int, int, int]] = []
         self.loops: dict[int, object] = {}  # id -> weak reference, that tells when the loop is gone
         self._expected: dict[int, weakref.ref[Any]] = {}  # by address
@@ -173,6 +177,8 @@ class TaskTable:
             awaited = 0
             if task is not None:
                 awaited, site, outcome = self.step_end(entry, task)
+                if self.note_stack is not None and outcome == SUSPENDED:
+                    self.note_stack(time_ns, thread, entry, task)
             self.recorder.append((time_ns, thread, STEP_FINISHED, entry.id, awaited, site, outcome))
         self.ends.clear()
         self.read_late_names()

@@ -123,6 +123,9 @@ end_of_bare_step(Core *core, Addresses *bare_steps, ThreadState *state, Frame *f
         (outcome != SUSPENDED && outcome != RETURNED)) {
         return LOOK_CLOSER;
     }
+    if (step != NULL && outcome == SUSPENDED && probe->note_stack != NULL && probe->note_stack != Py_None) {
+        return LOOK_CLOSER; /* its await stack is noted a moment later */
+    }
     if (step != NULL && (step->is_late || (probe->open_step != NULL && probe->open_step != Py_None) ||
                          (outcome != SUSPENDED && !step->is_of_root) || !step->entry->is_c_task)) {
         return LOOK_CLOSER;
