@@ -14,6 +14,7 @@ from asynctrace.analysis.row_names import visible
 from asynctrace.cli import tell
 from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
+from asynctrace.formats.exporting import EXPORT_SUFFIXES
 from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
@@ -70,8 +71,18 @@ def _write_otlp_json(trace: Trace, output: Path, args: argparse.Namespace) -> st
     return f": {_number(len(spans))}"
 
 
+def _write_export(trace: Trace, output: Path, args: argparse.Namespace) -> str:
+    from asynctrace.formats.exporting import export
+
+    states = sum(len(task.states) for task in trace.tasks)
+    with _progress(states, f"writing {visible(output.name)}") as advance:
+        export(trace, output, advance)
+    return ""
+
+
 FORMATS: dict[str, Callable[[Trace, Path, argparse.Namespace], str]] = {
     ".otlp.json": _write_otlp_json,
+    **dict.fromkeys(EXPORT_SUFFIXES, _write_export),
 }
 """What a file can be converted to, by its suffix. Each writes the file, and returns what to add to "saved FILE"."""
 

@@ -1,4 +1,7 @@
-"""Traces as files: saved and loaded by suffix. So far `.pftrace` (Perfetto), and that compressed, `.pftrace.gz`."""
+"""Traces as files, by suffix. `.pftrace` (Perfetto), or compressed `.pftrace.gz`, is saved and loaded.
+
+What other tools read is only written: see `exporting`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from asynctrace.errors import FormatError, UsageError
+from asynctrace.formats.exporting import EXPORT_SUFFIXES, export, export_suffix, is_our_export, what_is
 from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
@@ -16,15 +20,21 @@ if TYPE_CHECKING:
     from asynctrace.model.trace import Trace
 
 SUFFIXES = (".pftrace", ".pftrace.gz")
+SAVED_SUFFIXES = (*SUFFIXES, *EXPORT_SUFFIXES)
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     """Write a trace to a file, whole or not at all: what was there before stays until the new file is complete.
 
     Raises:
-        UsageError: If the suffix is none of `SUFFIXES`, or the trace holds no events (it was not recorded).
+        UsageError: If the suffix is none of `SAVED_SUFFIXES`, or a .pftrace is asked for and the trace holds no events
+            (it was not recorded).
+        MissingPackageError: If the format needs a package that is not installed.
         AsynctraceError: If the file cannot be written.
     """
+    if export_suffix(checked_suffix(path)) is not None:
+        export(trace, path)
+        return
     if not trace.parts:
         raise UsageError("this trace holds no recorded events, so it cannot be saved: only a recording's trace can")
     save_parts(trace.parts, path, window=(trace.start_ns, trace.end_ns))
@@ -38,7 +48,9 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
     """
     from asynctrace.formats.perfetto_writer import PerfettoWriter
 
-    target = checked_suffix(path)
+    target = Path(path)
+    if not target.name.lower().endswith(SUFFIXES):
+        raise UsageError(f"{target}: no recording has this suffix: use {' or '.join(SUFFIXES)}")
     if target.is_symlink():
         target = target.resolve()  # the link stays, what it points to is replaced
     if target.exists() and not target.is_file():
@@ -92,15 +104,12 @@ def load_parts(path: str | os.PathLike[str]) -> list[Part]:
 
 
 def is_our_trace(path: str | os.PathLike[str]) -> bool:
-    """Tell from its first bytes whether a file is a trace that asynctrace wrote: one that may be replaced."""
+    """Tell whether a file is a trace that asynctrace wrote, in any format: one that may be replaced."""
     from asynctrace.formats import perfetto_reader
 
+    if export_suffix(path) is not None:
+        return is_our_export(Path(path))
     return perfetto_reader.is_our_trace(Path(path))
-
-
-def what_is(path: Path) -> str:
-    """Return what is at a path that is no file, in words."""
-    return "a folder" if path.is_dir() else "a pipe or a device"
 
 
 def checked_suffix(path: str | os.PathLike[str]) -> Path:
@@ -110,6 +119,11 @@ def checked_suffix(path: str | os.PathLike[str]) -> Path:
         UsageError: If its suffix names no format.
     """
     target = Path(path)
-    if not target.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"{target}: no format has this suffix: use {' or '.join(SUFFIXES)}")
+    if target.name.lower().endswith((".otlp.json", ".otlp.json.gz")):
+        raise UsageError(
+            f"{target}: spans are sent by Trace.to_otel, or written by asynctrace convert FILE OUT.otlp.json"
+        )
+    if not target.name.lower().endswith(SAVED_SUFFIXES):
+        *most, last = SAVED_SUFFIXES
+        raise UsageError(f"{target}: no format has this suffix: use {', '.join(most)} or {last}")
     return target

@@ -272,7 +272,11 @@ class Trace:
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
+        """Write the trace to `path`; the suffix tells the format.
+
+        .pftrace is the recording itself, for `asynctrace.load` and Perfetto; .png, .svg and .pdf are a Gantt chart;
+        .json is Chrome trace JSON. With .gz appended .pftrace and .json are compressed.
+        """
         if os.fspath(path).lower().endswith(_PICTURES):
             self.gantt(path)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.server
 import json
 import re
@@ -24,6 +25,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from asynctrace import events as kinds
 from asynctrace.cli import main
+from asynctrace.cli.convert import FORMATS
 from asynctrace.events import Event, Part, Site, ThreadInfo
 from asynctrace.formats import save_parts
 
@@ -347,7 +349,22 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
         ["--otlp", "http://localhost:many"],
         "'http://localhost:many' is no URL of an OTLP endpoint: use one such as http://localhost:4318",
     ),
-    "unknown suffix": (["x.json"], "x.json: cannot write a file with the suffix '.json': use .otlp.json"),
+    "unknown suffix": (
+        ["x.xml"],
+        f"x.xml: cannot write a file with the suffix '.xml': use {', '.join(FORMATS)}",
+    ),
+    "spans that are compressed": (
+        ["x.otlp.json.gz"],
+        "x.otlp.json.gz: no format has this suffix: use .json, .json.gz",
+    ),
+    "foreign trace": (
+        ["mine.json"],
+        "mine.json exists and was not written by asynctrace: pass --force to replace it",
+    ),
+    "foreign trace, compressed": (
+        ["mine.json.gz"],
+        "mine.json.gz exists and was not written by asynctrace: pass --force to replace it",
+    ),
     "foreign file": (
         ["mine.otlp.json"],
         "mine.otlp.json exists and was not written by asynctrace: pass --force to replace it",
@@ -358,11 +375,14 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("case", BAD_USAGE)
 def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     Path("mine.otlp.json").write_text('{"resourceSpans":[]}\n', encoding="utf-8")
+    Path("mine.json").write_text('{"traceEvents":[]}\n', encoding="utf-8")
+    Path("mine.json.gz").write_bytes(gzip.compress(b'{"traceEvents":[]}'))
+    before = sorted(folder.iterdir())
     words, sentence = BAD_USAGE[case]
 
     assert main(["convert", "trace.pftrace", *words]) == 2
     assert capsys.readouterr().err == f"asynctrace: {sentence}\n"
-    assert sorted(path.name for path in folder.iterdir()) == ["mine.otlp.json", "trace.pftrace"]
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(
