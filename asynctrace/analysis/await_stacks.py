@@ -112,7 +112,7 @@ def await_stacks(task: Task, frames: Iterable[Frame[_Item]]) -> Iterator[Stand[_
         task: The task.
         frames: When what was in its stack, as `nested` takes them.
     """
-    changes = _stack_changes(nested(frames))
+    changes = stack_changes(frames)
     stack: tuple[_Item, ...] = ()
     index, count = 0, len(changes)
     for state in task.states:
@@ -127,8 +127,8 @@ def await_stacks(task: Task, frames: Iterable[Frame[_Item]]) -> Iterator[Stand[_
         yield Stand(start_ns, end_ns, state, stack)
 
 
-def _stack_changes(frames: Iterable[Frame[_Item]]) -> list[tuple[int, tuple[_Item, ...]]]:
-    """Return the stack from each time on at which it changes."""
+def stack_changes(frames: Iterable[Frame[_Item]]) -> list[tuple[int, tuple[_Item, ...]]]:
+    """Return the stack from each time on at which it changes; frames as `nested` takes them."""
     changes: list[tuple[int, tuple[_Item, ...]]] = []
     stack: tuple[_Item, ...] = ()
     ends: list[int] = []
@@ -139,7 +139,7 @@ def _stack_changes(frames: Iterable[Frame[_Item]]) -> list[tuple[int, tuple[_Ite
         else:
             changes.append((time_ns, stack))
 
-    for start_ns, end_ns, item in frames:
+    for start_ns, end_ns, item in nested(frames):
         while ends and ends[-1] <= start_ns:
             stack = stack[:-1]
             change(ends.pop())
@@ -157,7 +157,7 @@ def joint(one: Sequence[_Item], other: Sequence[_Item]) -> int:
     """Return how many of two stacks, from the outermost on, are the same."""
     same = 0
     for mine, theirs in zip(one, other, strict=False):
-        if mine is not theirs:
+        if mine != theirs:
             break
         same += 1
     return same

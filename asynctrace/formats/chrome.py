@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from asynctrace.analysis.counts import counted
-from asynctrace.analysis.row_names import source_name
 from asynctrace.analysis.stretches import task_stretches
 from asynctrace.formats.chrome_names import Names, microseconds
 from asynctrace.formats.chrome_tasks import task_events
 from asynctrace.formats.chrome_threads import thread_events
 from asynctrace.formats.json_text import EXPORTER, Items, members, quoted
+from asynctrace.formats.shown_names import notes, program_name
 from asynctrace.model.trace import Process, Task, Trace
 
 MARK = b'{"otherData":{"exporter":"asynctrace '
@@ -37,14 +37,14 @@ def write_chrome(trace: Trace, file: BinaryIO, on_progress: Callable[[int], None
         on_progress: Called now and then with how many of the tasks' states have been written.
     """
     names = Names(trace)
-    notes = ",".join(map(quoted, _notes(trace)))
+    said = ",".join(map(quoted, notes(trace)))
     about = members(
         exporter=EXPORTER,
         program=trace.parts[0].program if trace.parts else trace.source,
         started_at=trace.started_at.isoformat(),
         lost=trace.lost,
     )
-    file.write(f'{{"otherData":{{{about},"notes":[{notes}]}},"displayTimeUnit":"ns","traceEvents":[\n'.encode("ascii"))
+    file.write(f'{{"otherData":{{{about},"notes":[{said}]}},"displayTimeUnit":"ns","traceEvents":[\n'.encode("ascii"))
     items = Items(file)
     items.extend(_described(trace, names))
     items.extend(thread_events(trace, names))
@@ -56,7 +56,7 @@ def write_chrome(trace: Trace, file: BinaryIO, on_progress: Callable[[int], None
 
 
 def _described(trace: Trace, names: Names) -> Iterator[str]:
-    program = source_name(trace.parts[0].program if trace.parts else trace.source)
+    program = program_name(trace)
     for number, process in enumerate(trace.processes):
         pid = names.pid(process)
         name = program if process.is_main and program else process.name
@@ -89,12 +89,5 @@ def _instants(trace: Trace, names: Names) -> Iterator[str]:
     for mark in trace.marks:
         time = microseconds(mark.time_ns - trace.start_ns)
         yield f'{{"ph":"i","s":"p","pid":{pid},"name":{quoted(mark.text)},"cat":"mark","ts":{time}}}'
-    for note in _notes(trace):
+    for note in notes(trace):
         yield f'{{"ph":"i","s":"g","pid":{pid},"name":{quoted(note)},"cat":"note","ts":0.000}}'
-
-
-def _notes(trace: Trace) -> Iterator[str]:
-    yield from trace.notes
-    unsaid = trace.lost - trace.dropped
-    if unsaid > 0:
-        yield f"{unsaid:,} events were lost"

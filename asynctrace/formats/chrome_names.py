@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from asynctrace.formats.json_text import members
+from asynctrace.formats.shown_names import wait_name
 from asynctrace.model.trace import Cause, Process, Task, Thread, Trace, Wait
 
 _NUMBERS = 1 << 31  # those of an operating system are below
-_LONGEST = 100
 
 
 def microseconds(time_ns: int) -> str:
@@ -61,17 +61,14 @@ class Names:
     def wait(self, wait: Wait | None) -> tuple[str, str]:
         """Return the name of a wait, and its arguments."""
         if wait is None:
-            return "waiting", '"state":"waiting"'
+            return wait_name(None), '"state":"waiting"'
         key = wait.kind, wait.expression, wait.file, wait.line
         found = self._waits.get(key)
         if found is None:
-            shown = " ".join((wait.expression or wait.kind).removeprefix("await ").split())
-            if len(shown) > _LONGEST:
-                shown = shown[: _LONGEST - 1] + "…"
             arguments = members(
                 state="waiting", wait=wait.kind, expression=wait.expression, file=wait.file, line=wait.line
             )
-            found = self._waits[key] = f"waiting {shown}", arguments
+            found = self._waits[key] = wait_name(wait), arguments
         name, arguments = found
         if wait.awaited is not None:
             arguments += "," + members(awaited=wait.awaited.name or wait.awaited.label, awaited_id=wait.awaited.id)

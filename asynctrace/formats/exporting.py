@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int], None]
 """Called now and then with how many of the tasks' states have been written."""
 
-EXPORT_SUFFIXES = (".json", ".json.gz")
+EXPORT_SUFFIXES = (".json", ".json.gz", ".speedscope.json", ".speedscope.json.gz")
 _MARK_BYTES = 4096
 
 
@@ -55,6 +55,10 @@ def export(trace: Trace, path: str | os.PathLike[str], on_progress: Progress | N
 
 
 def _writer(suffix: str) -> Callable[[Trace, BinaryIO, Progress | None], None]:
+    if ".speedscope" in suffix:
+        from asynctrace.formats.speedscope import write_speedscope
+
+        return write_speedscope
     from asynctrace.formats.chrome import write_chrome
 
     return write_chrome
@@ -75,9 +79,18 @@ def is_our_export(path: Path) -> bool:
             head = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS).decompress(head, _MARK_BYTES)
         except zlib.error:
             return False
-    from asynctrace.formats.chrome import MARK
+    return head.startswith(_mark(suffix))
 
-    return head.startswith(MARK)
+
+def _mark(suffix: str) -> bytes:
+    """Return what files of ours in a JSON format begin with."""
+    if ".speedscope" in suffix:
+        from asynctrace.formats import speedscope
+
+        return speedscope.MARK
+    from asynctrace.formats import chrome
+
+    return chrome.MARK
 
 
 def what_is(path: Path) -> str:

@@ -55,7 +55,7 @@ class Items:
         self._file = file
         self._separator = separator
         self._waiting: list[str] = []
-        self._has_written = False
+        self.has_written = False
 
     def add(self, item: str) -> None:
         self._waiting.append(item)
@@ -70,6 +70,6 @@ class Items:
         """Write what waits to be written; the array can go on after it."""
         if self._waiting:
             text = self._separator.join(self._waiting)
-            self._file.write((self._separator + text if self._has_written else text).encode("ascii"))
-            self._has_written = True
+            self._file.write((self._separator + text if self.has_written else text).encode("ascii"))
+            self.has_written = True
             self._waiting.clear()

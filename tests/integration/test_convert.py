@@ -28,6 +28,7 @@ from asynctrace.cli import main
 from asynctrace.cli.convert import FORMATS
 from asynctrace.events import Event, Part, Site, ThreadInfo
 from asynctrace.formats import save_parts
+from asynctrace.formats.exporting import EXPORT_SUFFIXES
 
 START_NS, WALL_NS = 10**15, 1_700_000_000 * 10**9
 INSTALL = "install asynctrace[otel] (pip install 'asynctrace[otel]')"
@@ -355,11 +356,15 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
     ),
     "spans that are compressed": (
         ["x.otlp.json.gz"],
-        "x.otlp.json.gz: no format has this suffix: use .json, .json.gz",
+        f"x.otlp.json.gz: no format has this suffix: use {', '.join(EXPORT_SUFFIXES)}",
     ),
     "foreign trace": (
         ["mine.json"],
         "mine.json exists and was not written by asynctrace: pass --force to replace it",
+    ),
+    "foreign flame graph": (
+        ["mine.speedscope.json"],
+        "mine.speedscope.json exists and was not written by asynctrace: pass --force to replace it",
     ),
     "foreign trace, compressed": (
         ["mine.json.gz"],
@@ -376,6 +381,7 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
 def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     Path("mine.otlp.json").write_text('{"resourceSpans":[]}\n', encoding="utf-8")
     Path("mine.json").write_text('{"traceEvents":[]}\n', encoding="utf-8")
+    Path("mine.speedscope.json").write_text('{"exporter":"speedscope"}', encoding="utf-8")
     Path("mine.json.gz").write_bytes(gzip.compress(b'{"traceEvents":[]}'))
     before = sorted(folder.iterdir())
     words, sentence = BAD_USAGE[case]
