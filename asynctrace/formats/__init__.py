@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from asynctrace.errors import FormatError, UsageError
-from asynctrace.formats.exporting import EXPORT_SUFFIXES, export, export_suffix, is_our_export, what_is
+from asynctrace.formats.exporting import (
+    EXPORT_SUFFIXES,
+    export,
+    export_suffix,
+    is_our_export,
+    require_packages,
+    what_is,
+)
 from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
@@ -76,6 +83,10 @@ def load(path: str | os.PathLike[str]) -> Trace:
     from asynctrace.model.build import build_trace
 
     source = Path(path)
+    if is_our_export(source):
+        raise FormatError(
+            f"{source} is for other tools: asynctrace reads the recording that it was made of, a .pftrace"
+        )
     parts, start_ns, end_ns, truncated, notes = read_parts(source)
     if not parts:
         raise FormatError(f"{source} was cut short before its first event: nothing of the recording is left")
@@ -104,11 +115,9 @@ def load_parts(path: str | os.PathLike[str]) -> list[Part]:
 
 
 def is_our_trace(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is a trace that asynctrace wrote, in any format: one that may be replaced."""
+    """Tell from its first bytes whether a file is a recording that asynctrace wrote: one that can be loaded."""
     from asynctrace.formats import perfetto_reader
 
-    if export_suffix(path) is not None:
-        return is_our_export(Path(path))
     return perfetto_reader.is_our_trace(Path(path))
 
 
@@ -117,7 +126,9 @@ def checked_suffix(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         UsageError: If its suffix names no format.
+        MissingPackageError: If the format needs a package that is not installed.
     """
+    require_packages(path)
     target = Path(path)
     if target.name.lower().endswith((".otlp.json", ".otlp.json.gz")):
         raise UsageError(

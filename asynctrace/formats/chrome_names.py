@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asynctrace.formats.json_text import members
-from asynctrace.formats.shown_names import wait_name
+from asynctrace.formats.shown_names import process_of, wait_name
 from asynctrace.model.trace import Cause, Process, Task, Thread, Trace, Wait
 
 _NUMBERS = 1 << 31  # those of an operating system are below
@@ -42,14 +42,7 @@ class Names:
         return self._at[thread]
 
     def process_of(self, task: Task) -> Process | None:
-        """Return the process of a task. One that never ran is taken to be where it was created."""
-        seen: Task | None = task
-        while seen is not None and (seen.loop is None or seen.loop.thread is None):
-            # Only in a damaged file a creator is younger than its task.
-            seen = seen.creator if seen.creator is not None and seen.creator.id < seen.id else None
-        if seen is None or seen.loop is None or seen.loop.thread is None:
-            return self._main
-        return seen.loop.thread.process
+        return process_of(task, self._main)
 
     def task(self, task: Task) -> str:
         """Return the arguments that tell which task something is of."""

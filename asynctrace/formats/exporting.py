@@ -7,10 +7,11 @@ import os
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from asynctrace.errors import UsageError
+from asynctrace.errors import MissingPackageError, UsageError
 from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 Progress = Callable[[int], None]
 """Called now and then with how many of the tasks' states have been written."""
 
-EXPORT_SUFFIXES = (".json", ".json.gz", ".speedscope.json", ".speedscope.json.gz")
+EXPORT_SUFFIXES = (".json", ".json.gz", ".speedscope.json", ".speedscope.json.gz", ".parquet")
 _MARK_BYTES = 4096
+_PARQUET_MARK = b"asynctrace.version"
+_LONGEST_FOOTER = 1 << 24
+_NEEDS_PYARROW = "Parquet needs pyarrow: install asynctrace[parquet] (pip install 'asynctrace[parquet]')"
 
 
 def export_suffix(path: str | os.PathLike[str]) -> str | None:
@@ -55,6 +59,13 @@ def export(trace: Trace, path: str | os.PathLike[str], on_progress: Progress | N
 
 
 def _writer(suffix: str) -> Callable[[Trace, BinaryIO, Progress | None], None]:
+    if suffix == ".parquet":
+        try:
+            from asynctrace.formats.parquet import write_parquet
+        except ImportError as error:
+            raise MissingPackageError(_NEEDS_PYARROW) from error
+
+        return write_parquet
     if ".speedscope" in suffix:
         from asynctrace.formats.speedscope import write_speedscope
 
@@ -67,12 +78,14 @@ def _writer(suffix: str) -> Callable[[Trace, BinaryIO, Progress | None], None]:
 def is_our_export(path: Path) -> bool:
     """Tell from its first bytes (of .parquet: its last) whether asynctrace wrote a file: one that may be replaced."""
     suffix = export_suffix(path)
-    if suffix is None or not path.is_file():
-        return False
     try:
+        if suffix is None or not path.is_file():
+            return False
         with path.open("rb") as file:
+            if suffix == ".parquet":
+                return _PARQUET_MARK in _parquet_footer(file)
             head = file.read(_MARK_BYTES)
-    except OSError:
+    except (OSError, ValueError):  # in the second case no file can have such a name
         return False
     if suffix.endswith(".gz"):
         try:
@@ -91,6 +104,27 @@ def _mark(suffix: str) -> bytes:
     from asynctrace.formats import chrome
 
     return chrome.MARK
+
+
+def _parquet_footer(file: BinaryIO) -> bytes:
+    """Return what ends a Parquet file, where its metadata is; b"" of any other file."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 8))
+    length, magic = int.from_bytes(file.read(4), "little"), file.read(4)
+    if magic != b"PAR1" or not 0 < length <= min(size - 8, _LONGEST_FOOTER):
+        return b""
+    file.seek(size - 8 - length)
+    return file.read(length)
+
+
+def require_packages(path: str | os.PathLike[str]) -> None:
+    """Look whether the packages are there that a format needs, before any work is done for it.
+
+    Raises:
+        MissingPackageError: If one is not.
+    """
+    if export_suffix(path) == ".parquet" and find_spec("pyarrow") is None:
+        raise MissingPackageError(_NEEDS_PYARROW)
 
 
 def what_is(path: Path) -> str:

@@ -275,7 +275,8 @@ class Trace:
         """Write the trace to `path`; the suffix tells the format.
 
         .pftrace is the recording itself, for `asynctrace.load` and Perfetto; .png, .svg and .pdf are a Gantt chart;
-        .json is Chrome trace JSON, .speedscope.json is for speedscope. With .gz appended these are compressed.
+        .json is Chrome trace JSON, .speedscope.json is for speedscope; with .gz appended these are compressed. .parquet
+        is a table of states and coroutines, for DuckDB and the like.
         """
         if os.fspath(path).lower().endswith(_PICTURES):
             self.gantt(path)

@@ -366,6 +366,10 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
         ["mine.speedscope.json"],
         "mine.speedscope.json exists and was not written by asynctrace: pass --force to replace it",
     ),
+    "foreign table": (
+        ["mine.parquet"],
+        "mine.parquet exists and was not written by asynctrace: pass --force to replace it",
+    ),
     "foreign trace, compressed": (
         ["mine.json.gz"],
         "mine.json.gz exists and was not written by asynctrace: pass --force to replace it",
@@ -382,6 +386,7 @@ def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], case: str
     Path("mine.otlp.json").write_text('{"resourceSpans":[]}\n', encoding="utf-8")
     Path("mine.json").write_text('{"traceEvents":[]}\n', encoding="utf-8")
     Path("mine.speedscope.json").write_text('{"exporter":"speedscope"}', encoding="utf-8")
+    Path("mine.parquet").write_bytes(b"PAR1")
     Path("mine.json.gz").write_bytes(gzip.compress(b'{"traceEvents":[]}'))
     before = sorted(folder.iterdir())
     words, sentence = BAD_USAGE[case]
@@ -405,6 +410,11 @@ def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], case: str
             f"OTLP JSON needs opentelemetry-exporter-otlp-json-file: {INSTALL}",
         ),
         (
+            ["x.parquet"],
+            "pyarrow",
+            "Parquet needs pyarrow: install asynctrace[parquet] (pip install 'asynctrace[parquet]')",
+        ),
+        (
             ["x.otlp.json"],
             "opentelemetry.sdk.trace",
             "spans need opentelemetry-sdk: install it (pip install opentelemetry-sdk)",
@@ -420,6 +430,7 @@ def test_missing_package_is_named(
     sentence: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "asynctrace.formats.parquet", raising=False)
 
     assert main(["convert", "trace.pftrace", *words]) == 1
     assert capsys.readouterr().err == f"asynctrace: {sentence}\n"
