@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from asynctrace.model.trace import Blocking, Coroutine, Trace
 
 
 @dataclass
@@ -90,3 +92,65 @@ def view(path: Path) -> View:
     assert begun == {}
     assert all(one.end_ns >= 0 for one in seen.slices)
     return seen
+
+
+def sums(slices: list[Slice]) -> dict[tuple[int, str], int]:
+    """Return how long each task was in each state: (id, state) -> nanoseconds."""
+    found: dict[tuple[int, str], int] = defaultdict(int)
+    for one in slices:
+        if "state" in one.args:
+            task = one.args["task_id"] if one.args["state"] == "running" else int(one.track[1], 16)
+            found[task, one.args["state"]] += one.end_ns - one.start_ns
+    return {key: value for key, value in found.items() if value}
+
+
+def expected_sums(trace: Trace) -> dict[tuple[int, str], int]:
+    found: dict[tuple[int, str], int] = defaultdict(int)
+    for task in trace.tasks:
+        for state in task.states:
+            found[task.id, state.kind] += state.end_ns - state.start_ns
+    return {key: value for key, value in found.items() if value}
+
+
+def on_threads(trace: Trace) -> int:
+    """Return how many slices threads have: steps, calls, callbacks, idle loops, and each blocking once."""
+    running = sum(state.kind == "running" for task in trace.tasks for state in task.states)
+    blockings: set[tuple[Any, Blocking]] = {(task, each) for task in trace.tasks for each in task.blockings}
+    blockings |= {(call.task or call, each) for call in trace.calls for each in call.blockings}
+    return (
+        running + len(trace.calls) + len(blockings) + sum(len(loop.idle) + len(loop.callbacks) for loop in trace.loops)
+    )
+
+
+def agrees(trace: Trace, seen: View) -> None:
+    """Check what a file shows against the model."""
+    assert sums(seen.slices) == expected_sums(trace)
+    assert len([one for one in seen.slices if not isinstance(one.track[1], str)]) == on_threads(trace)
+    tasks = [one for one in seen.of_category("task") if one.depth == 0]
+    base_ns = trace.start_ns
+    assert Counter((one.name, one.start_ns + base_ns, one.end_ns + base_ns) for one in tasks) == Counter(
+        (task.label, task.created_ns, task.end_ns) for task in trace.tasks
+    )
+    own = {task.id: (task.created_ns, task.end_ns) for task in trace.tasks}
+    drawn = Counter((int(one.track[1], 16), one.name, one.start_ns, one.end_ns) for one in seen.of_category("task"))
+    for coroutine in trace.coroutines:
+        task = coroutine.task
+        # A generator's inner ones may be driven on in another task; one that is driven by hand is away meanwhile.
+        if task is None or not _is_simple(coroutine):
+            continue
+        if own[task.id][0] <= coroutine.started_ns < coroutine.end_ns <= own[task.id][1]:
+            key = task.id, coroutine.name, coroutine.started_ns - base_ns, coroutine.end_ns - base_ns
+            assert drawn[key] >= 1, coroutine
+    for kind, source, target in seen.arrows:
+        assert source.end_ns <= target.start_ns or source.track != target.track or source.depth < target.depth
+        assert kind in ("wake", "create", "job")
+
+
+def _is_simple(coroutine: Coroutine) -> bool:
+    """Tell whether a coroutine is a task's root, or awaited by it through nothing but coroutines."""
+    outer: Coroutine | None = coroutine
+    while outer is not None and not outer.is_generator:
+        if outer.awaiter is None:
+            return outer.task is not None and outer is outer.task.coroutine
+        outer = outer.awaiter
+    return False

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from asynctrace.analysis.figures import begins_with_task
-from asynctrace.analysis.intervals import subtract
-from asynctrace.model.trace import Coroutine, State, Suspension, Task, Trace
+from asynctrace.analysis.intervals import Interval, subtract
+from asynctrace.model.trace import Coroutine, State, Task, Trace
 
 _Item = TypeVar("_Item")
 
@@ -68,20 +68,26 @@ def coroutine_frames(task: Task, coroutines: Iterable[Coroutine]) -> list[Frame[
     """Return when each coroutine was in the stack of its task.
 
     An async generator is not while it stands at a value that it yielded, nor is a coroutine that somebody drives by
-    hand while it is suspended. When they go on, it may be in another task: then it is nobody's that is known.
+    hand while it is suspended, nor what either awaits. When they go on, it may be in another task: then it is nobody's
+    that is known.
+
+    Args:
+        task: The task.
+        coroutines: Its coroutines, in the order of their start.
     """
     found: list[Frame[Coroutine]] = []
+    away: dict[Coroutine, list[Interval]] = {}  # of the few that are now and then
     root = task.coroutine
     for coroutine in coroutines:
-        away: Iterable[Suspension] = ()
+        holes = away.get(coroutine.awaiter, []) if coroutine.awaiter is not None and away else []
         if coroutine.is_generator:
-            away = (pause for pause in coroutine.suspensions if pause.is_yield)
+            holes = holes + [(pause.start_ns, pause.end_ns) for pause in coroutine.suspensions if pause.is_yield]
         elif coroutine.awaiter is None and root is not None and _is_by_hand(coroutine, root):
-            away = coroutine.suspensions
-        else:
+            holes = [(pause.start_ns, pause.end_ns) for pause in coroutine.suspensions]
+        if not holes:
             found.append(Frame(coroutine.started_ns, coroutine.end_ns, coroutine))
             continue
-        holes = [(pause.start_ns, pause.end_ns) for pause in away]
+        away[coroutine] = holes
         for start_ns, end_ns in subtract([(coroutine.started_ns, coroutine.end_ns)], holes):
             if _runs_at(task, start_ns) or (coroutine.is_clipped and start_ns == coroutine.started_ns):
                 found.append(Frame(start_ns, end_ns, coroutine))

@@ -71,6 +71,23 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
             writer.write_part(part)
 
 
+def copy_recording(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Compress a recording, or unpack it, as the suffix of `path` tells; every byte stays: a cut one is a cut one.
+
+    Raises:
+        FormatError: If `source` cannot be read.
+        AsynctraceError: If `path` cannot be written.
+    """
+    from asynctrace.formats.perfetto_reader import read_unpacked
+
+    content = read_unpacked(Path(source))
+    with ExitStack() as stack:
+        file = stack.enter_context(replacing(Path(path)))
+        if os.fspath(path).lower().endswith(".gz"):
+            file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
+        file.write(content)
+
+
 def load(path: str | os.PathLike[str]) -> Trace:
     """Read a trace that `save` wrote.
 
@@ -135,6 +152,6 @@ def checked_suffix(path: str | os.PathLike[str]) -> Path:
             f"{target}: spans are sent by Trace.to_otel, or written by asynctrace convert FILE OUT.otlp.json"
         )
     if not target.name.lower().endswith(SAVED_SUFFIXES):
-        *most, last = SAVED_SUFFIXES
+        *most, last = (suffix for suffix in SAVED_SUFFIXES if not suffix.endswith(".gz"))
         raise UsageError(f"{target}: no format has this suffix: use {', '.join(most)} or {last}")
     return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from asynctrace.formats import save
 from asynctrace.formats.chrome_names import microseconds
 from asynctrace.model.build import build_trace
-from asynctrace.model.trace import Blocking, Trace
-from tests.chrome_view import Slice, View, view
+from asynctrace.model.trace import Trace
+from tests.chrome_view import View, agrees, expected_sums, view
 from tests.cuts import cuts, folded, with_distinct_times
 from tests.fakes import FakeTrace
 from tests.strategies_parts import example_part, program_parts
@@ -26,69 +26,6 @@ _SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture,
 def shown(trace: Trace, folder: Path, name: str = "trace.json") -> View:
     save(trace, folder / name)
     return view(folder / name)
-
-
-def sums(slices: list[Slice]) -> dict[tuple[int, str], int]:
-    """Return how long each task was in each state: (id, state) -> nanoseconds."""
-    found: dict[tuple[int, str], int] = defaultdict(int)
-    for one in slices:
-        if "state" in one.args:
-            task = one.args["task_id"] if one.args["state"] == "running" else int(one.track[1], 16)
-            found[task, one.args["state"]] += one.end_ns - one.start_ns
-    return {key: value for key, value in found.items() if value}
-
-
-def expected_sums(trace: Trace) -> dict[tuple[int, str], int]:
-    found: dict[tuple[int, str], int] = defaultdict(int)
-    for task in trace.tasks:
-        for state in task.states:
-            found[task.id, state.kind] += state.end_ns - state.start_ns
-    return {key: value for key, value in found.items() if value}
-
-
-def on_threads(trace: Trace) -> int:
-    """Return how many slices threads have: steps, calls, callbacks, idle loops, and each blocking once."""
-    running = sum(state.kind == "running" for task in trace.tasks for state in task.states)
-    blockings: set[tuple[Any, Blocking]] = {(task, each) for task in trace.tasks for each in task.blockings}
-    blockings |= {(call.task or call, each) for call in trace.calls for each in call.blockings}
-    return (
-        running + len(trace.calls) + len(blockings) + sum(len(loop.idle) + len(loop.callbacks) for loop in trace.loops)
-    )
-
-
-def agrees(trace: Trace, seen: View) -> None:
-    """Check what a file shows against the model."""
-    assert sums(seen.slices) == expected_sums(trace)
-    assert len([one for one in seen.slices if not isinstance(one.track[1], str)]) == on_threads(trace)
-    tasks = [one for one in seen.of_category("task") if one.depth == 0]
-    base_ns = trace.start_ns
-    assert Counter((one.name, one.start_ns + base_ns, one.end_ns + base_ns) for one in tasks) == Counter(
-        (task.label, task.created_ns, task.end_ns) for task in trace.tasks
-    )
-    own = {task.id: (task.created_ns, task.end_ns) for task in trace.tasks}
-    drawn = Counter((int(one.track[1], 16), one.name, one.start_ns, one.end_ns) for one in seen.of_category("task"))
-    for coroutine in trace.coroutines:
-        task = coroutine.task
-        if task is None or coroutine.is_generator or (coroutine.awaiter is None and coroutine is not task.coroutine):
-            continue
-        # A generator's inner ones may be driven on in another task, and closed in it.
-        if own[task.id][0] <= coroutine.started_ns < coroutine.end_ns <= own[task.id][1] and not _in_generator(
-            coroutine
-        ):
-            key = task.id, coroutine.name, coroutine.started_ns - base_ns, coroutine.end_ns - base_ns
-            assert drawn[key] >= 1, coroutine
-    for kind, source, target in seen.arrows:
-        assert source.end_ns <= target.start_ns or source.track != target.track or source.depth < target.depth
-        assert kind in ("wake", "create", "job")
-
-
-def _in_generator(coroutine: Any) -> bool:
-    awaiter = coroutine.awaiter
-    while awaiter is not None:
-        if awaiter.is_generator:
-            return True
-        awaiter = awaiter.awaiter
-    return False
 
 
 @_SETTINGS
