@@ -24,6 +24,7 @@ class Names:
         self._pids: dict[Process | None, int] = {None: 1}
         self._at: dict[Thread, str] = {}
         self._tasks: dict[Task, str] = {}
+        self._causes: dict[Cause | None, str] = {}
         self._waits: dict[tuple[str, str | None, str | None, int | None], tuple[str, str]] = {}
         taken: set[int] = set()
         for process in trace.processes:
@@ -71,17 +72,24 @@ class Names:
 
     def cause(self, cause: Cause | None) -> str:
         """Return the arguments of a task that is ready: what made it so."""
-        if cause is None:
-            return '"state":"ready"'
-        task, thread = cause.task, cause.thread
-        return members(
-            state="ready",
-            cause=cause.kind,
-            waker=None if task is None else task.name or task.label,
-            waker_id=None if task is None else task.id,
-            thread=None if thread is None else thread.name,
-            code=cause.code,
-        )
+        found = self._causes.get(cause)
+        if found is None:
+            found = self._causes[cause] = _cause(cause)
+        return found
+
+
+def _cause(cause: Cause | None) -> str:
+    if cause is None:
+        return '"state":"ready"'
+    task, thread = cause.task, cause.thread
+    return members(
+        state="ready",
+        cause=cause.kind,
+        waker=None if task is None else task.name or task.label,
+        waker_id=None if task is None else task.id,
+        thread=None if thread is None else thread.name,
+        code=cause.code,
+    )
 
 
 def _distinct(number: int, taken: set[int]) -> int:

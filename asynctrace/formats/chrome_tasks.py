@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from asynctrace.analysis.await_stacks import await_stacks, coroutine_frames, coroutines_by_task, joint
 from asynctrace.formats.chrome_names import Names, microseconds
@@ -74,10 +75,11 @@ def _task(task: Task, names: Names) -> str:
 
 
 def _coroutine(coroutine: Coroutine) -> str:
-    return members(
-        file=coroutine.file or None,
-        line=coroutine.line or None,
-        outcome=coroutine.outcome,
-        error=coroutine.error,
-        began_before=True if coroutine.is_clipped else None,
-    ) + attributes(coroutine.attributes)
+    about = _code(coroutine.file, coroutine.line, coroutine.outcome, coroutine.error, coroutine.is_clipped)
+    return about + attributes(coroutine.attributes)
+
+
+@lru_cache(10_000)
+def _code(file: str, line: int, outcome: str, error: str | None, is_clipped: bool) -> str:
+    began_before = True if is_clipped else None
+    return members(file=file or None, line=line or None, outcome=outcome, error=error, began_before=began_before)
