@@ -1,4 +1,4 @@
-"""Chrome trace JSON, for ui.perfetto.dev, chrome://tracing, Firefox Profiler, and what else reads that format.
+"""Chrome trace JSON, for ui.perfetto.dev, profiler.firefox.com, and what else reads that format.
 
 Follows the "Trace Event Format" of the Chromium project. What viewers make of it decides the details:
 
@@ -73,7 +73,7 @@ def _counters(trace: Trace, names: Names) -> Iterator[str]:
     for task in trace.tasks:
         tasks.setdefault(names.process_of(task), []).append(task)
     for process, own in tasks.items():
-        start = f'{{"ph":"C","pid":{names.pid(process)},"name":"tasks","ts":'
+        start = f'{{"ph":"C",{names.at_process(process)},"name":"tasks","ts":'
         last: tuple[int, int] | None = None
         stretches = (stretch for task in own for stretch in task_stretches(task))
         for each in counted(stretches, trace.start_ns):
@@ -85,9 +85,9 @@ def _counters(trace: Trace, names: Names) -> Iterator[str]:
 
 
 def _instants(trace: Trace, names: Names) -> Iterator[str]:
-    pid = names.pid(trace.processes[0] if trace.processes else None)
+    at = names.at_process(trace.processes[0] if trace.processes else None)
     for mark in trace.marks:
         time = microseconds(mark.time_ns - trace.start_ns)
-        yield f'{{"ph":"i","s":"p","pid":{pid},"name":{quoted(mark.text)},"cat":"mark","ts":{time}}}'
+        yield f'{{"ph":"i","s":"p",{at},"name":{quoted(mark.text)},"cat":"mark","ts":{time}}}'
     for note in notes(trace):
-        yield f'{{"ph":"i","s":"g","pid":{pid},"name":{quoted(note)},"cat":"note","ts":0.000}}'
+        yield f'{{"ph":"i","s":"g",{at},"name":{quoted(note)},"cat":"note","ts":0.000}}'

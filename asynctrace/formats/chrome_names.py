@@ -23,6 +23,7 @@ class Names:
         self._main = trace.processes[0] if trace.processes else None
         self._pids: dict[Process | None, int] = {None: 1}
         self._at: dict[Thread, str] = {}
+        self._at_process: dict[Process | None, str] = {}
         self._tasks: dict[Task, str] = {}
         self._causes: dict[Cause | None, str] = {}
         self._waits: dict[tuple[str, str | None, str | None, int | None], tuple[str, str]] = {}
@@ -34,9 +35,20 @@ class Names:
             # One that has ended may have left its number to another: they are two threads all the same.
             tid = _distinct(thread.native_id, threads)
             self._at[thread] = f'"pid":{self.pid(thread.process)},"tid":{tid}'
+            if thread.is_main or thread.process not in self._at_process:
+                self._at_process[thread.process] = self._at[thread]
 
     def pid(self, process: Process | None) -> int:
         return self._pids.get(process, 1)
+
+    def at_task(self, task: Task) -> str:
+        """Return the members that put an event where a task is: on its loop's thread, for viewers that sort by that."""
+        thread = task.loop.thread if task.loop is not None else None
+        return self.at_process(process_of(task, self._main)) if thread is None else self._at[thread]
+
+    def at_process(self, process: Process | None) -> str:
+        """Return the members that put an event on the main thread of a process."""
+        return self._at_process.get(process) or f'"pid":{self.pid(process)},"tid":0'
 
     def at_thread(self, thread: Thread) -> str:
         """Return the members that put an event on a thread."""

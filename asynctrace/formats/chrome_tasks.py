@@ -27,7 +27,7 @@ def task_events(trace: Trace, names: Names, on_progress: Callable[[int], None] |
 
 def _track(task: Task, coroutines: list[Coroutine], names: Names, base_ns: int) -> Iterator[str]:
     # By a number of ours: viewers take tracks of the same process and number for one, whatever the name.
-    track = f'"pid":{names.pid(names.process_of(task))},"cat":"task","id2":{{"local":"{task.id:#x}"}},"ts":'
+    track = f'{names.at_task(task)},"cat":"task","id2":{{"local":"{task.id:#x}"}},"ts":'
     begin, end = f'{{"ph":"b",{track}', f'{{"ph":"e",{track}'
     created, label = microseconds(task.created_ns - base_ns), quoted(task.label)
     yield f'{begin}{created},"name":{label},"args":{{{_task(task, names)}}}}}'

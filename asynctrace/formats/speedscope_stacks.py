@@ -48,7 +48,7 @@ class Frames:
 def task_pieces(task: Task, coroutines: Iterable[Coroutine], calls: Iterable[Call], frames: Frames) -> Iterator[Piece]:
     """Yield where a task stood from its creation to its end, in pieces that each take some time.
 
-    Outermost is the code that the task is called by, unless its outermost coroutine is just that.
+    Outermost is the code that the task is called by; where its outermost coroutine is just that, it is there once.
     """
     runs: list[Frame[_Run]] = [Frame(*frame) for frame in coroutine_frames(task, coroutines)]
     seen: set[Blocking] = set()
@@ -64,9 +64,9 @@ def task_pieces(task: Task, coroutines: Iterable[Coroutine], calls: Iterable[Cal
         if start_ns == end_ns:
             continue
         if stack is not last:
-            last, outer = stack, _numbers(stack, frames)
-            if not outer or not _is_called_by(task, stack[0]):
-                outer = (label, *outer)
+            last = stack
+            inner = stack[1:] if stack and _is_called_by(task, stack[0]) else stack
+            outer = (label, *_numbers(inner, frames))
         yield start_ns, end_ns, state.kind, outer + frames.of_state(state)
 
 

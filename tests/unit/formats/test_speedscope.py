@@ -73,6 +73,15 @@ def test_waits_are_under_their_await_stack_and_running_is_the_codes_own(tmp_path
     assert [profile["name"] for profile in document["profiles"]][3:] == ["main (Task-1), raised ValueError"]
 
 
+def test_a_nested_functions_task_is_one_frame_before_and_after_it_began(tmp_path: Path) -> None:
+    fake = FakeTrace(unit_ns=1)
+    task = fake.task("send", states=[("ready", 0, 10), ("running", 10, 20)])
+    fake.coroutine("main.<locals>.send", 10, 20, task=task)
+    document = written(fake.build(), tmp_path)
+
+    assert (stacks(document, "ready"), stacks(document, "running")) == ({"send > ready": 10}, {"send": 10})
+
+
 def test_calls_on_other_threads_have_a_timeline_and_block_where_they_block(tmp_path: Path) -> None:
     fake = FakeTrace(unit_ns=1)
     pool = fake.thread("pool")
