@@ -10,6 +10,7 @@ from asynctrace.formats.chrome_names import Names, microseconds
 from asynctrace.formats.json_text import attributes, members, quoted
 from asynctrace.model.trace import Coroutine, State, Task, Trace
 
+_DEEPEST = 500  # coroutines in each other: the trace processor drops what is deeper than 512, what is innermost first
 _OFTEN = 2000  # states between two reports of progress
 
 
@@ -40,6 +41,7 @@ def _track(task: Task, coroutines: list[Coroutine], names: Names, base_ns: int) 
         if shown is not None:
             yield f'{end}{time},"name":{open_names.pop()}}}'
         if now is not stack:
+            now = now[:_DEEPEST]
             same = joint(stack, now)
             for _ in stack[same:]:
                 yield f'{end}{time},"name":{open_names.pop()}}}'

@@ -164,6 +164,20 @@ def test_a_generator_is_drawn_only_while_somebody_asks_for_its_value(tmp_path: P
     ]
 
 
+def test_what_is_nested_deeper_than_viewers_draw_leaves_room_for_the_wait(tmp_path: Path) -> None:
+    fake = FakeTrace(unit_ns=1000)
+    task = fake.task("main", states=[("running", 0, 1000), ("waiting", 1000, 2000, "sleep"), ("running", 2000, 3000)])
+    outer = None
+    for depth in range(700):
+        outer = fake.coroutine("down", depth, 3000 - depth, task=task, awaiter=outer, suspensions=[(1000, 2000)])
+    trace = fake.build()
+    seen = shown(trace, tmp_path)
+
+    assert max(one.depth for one in seen.slices) == 501
+    assert seen.slices[-1].name == "main"
+    assert [one.depth for one in seen.slices if one.name == "waiting sleep"] == [501]
+
+
 @pytest.mark.parametrize("name", ['a "quoted" name', "two\nlines", "🧵 emoji", "caf\udce9", "nul\0nul", "x" * 600])
 def test_any_name_is_valid_json(tmp_path: Path, name: str) -> None:
     fake = FakeTrace()
