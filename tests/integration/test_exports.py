@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from integration.generated_programs import Body, programs, run_program
 
 import asynctrace
+from asynctrace.errors import UsageError
 from asynctrace.formats import save
 from asynctrace.formats.exporting import EXPORT_SUFFIXES
 from asynctrace.model.build import build_trace
 from asynctrace.model.trace import Trace
 from tests import chrome_view
 from tests.speedscope_view import of_model, whole, written
-from tests.strategies_parts import any_parts
+from tests.strategies_parts import any_parts, example_part
 from tests.trace_processor import ERRORS, ask, found_ui_directory
 
 _SETTINGS = settings(
@@ -121,6 +122,20 @@ def test_a_recording_is_saved_in_each_when_it_ends(tmp_path: Path, suffix: str) 
     output = tmp_path / f"trace{suffix}"
     asynctrace.run(asyncio.sleep(0), output=output)
     assert output.stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("x.otlp.json", "spans are sent by Trace.to_otel, or written by asynctrace convert FILE OUT.otlp.json"),
+        ("x.otlp.json.gz", "spans are sent by Trace.to_otel, or written by asynctrace convert FILE OUT.otlp.json"),
+        ("x.csv", "no format has this suffix: use .pftrace, .json, .speedscope.json or .parquet"),
+    ],
+)
+def test_what_is_no_format_of_a_trace_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}: {sentence}"):
+        build_trace([example_part()]).save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
 
 
 @_SETTINGS

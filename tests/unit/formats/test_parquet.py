@@ -22,9 +22,18 @@ from asynctrace.model.trace import Trace
 from tests.fakes import FakeTrace
 from tests.strategies_parts import START_NS, example_part, program_parts
 
-duckdb = pytest.importorskip("duckdb")
-pa = pytest.importorskip("pyarrow")
-pq = pytest.importorskip("pyarrow.parquet")
+duckdb: Any
+pa: Any
+pq: Any
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _packages() -> None:
+    """Import them only here: they start threads, which other tests in the same process would have, too."""
+    global duckdb, pa, pq
+    duckdb = pytest.importorskip("duckdb")
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
 
 
 def query(sql: str) -> list[tuple[Any, ...]]:
