@@ -14,6 +14,8 @@ from asynctrace.analysis.row_names import visible
 from asynctrace.cli import tell
 from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
+from asynctrace.formats import SUFFIXES
+from asynctrace.formats.exporting import EXPORT_SUFFIXES, require_packages
 from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def main(args: argparse.Namespace) -> int:
     if args.otlp is not None:
         return _send(args)
     checked_output(args.output, FORMATS, is_forced=args.force)
+    require_packages(args.output)
     output = Path(args.output)  # as it was given: no program runs here that would change the folder
     # The longest suffix that fits: .otlp.json before .json.
     suffix = max((suffix for suffix in FORMATS if output.name.lower().endswith(suffix)), key=len)
@@ -70,8 +73,26 @@ def _write_otlp_json(trace: Trace, output: Path, args: argparse.Namespace) -> st
     return f": {_number(len(spans))}"
 
 
+def _copy(trace: Trace, output: Path, args: argparse.Namespace) -> str:
+    from asynctrace.formats import copy_recording
+
+    copy_recording(args.file, output)
+    return ""
+
+
+def _write_export(trace: Trace, output: Path, args: argparse.Namespace) -> str:
+    from asynctrace.formats.exporting import export
+
+    states = sum(len(task.states) for task in trace.tasks)
+    with _progress(states, f"writing {visible(output.name)}") as advance:
+        export(trace, output, advance)
+    return ""
+
+
 FORMATS: dict[str, Callable[[Trace, Path, argparse.Namespace], str]] = {
     ".otlp.json": _write_otlp_json,
+    **dict.fromkeys(EXPORT_SUFFIXES, _write_export),
+    **dict.fromkeys(SUFFIXES, _copy),
 }
 """What a file can be converted to, by its suffix. Each writes the file, and returns what to add to "saved FILE"."""
 

@@ -39,7 +39,7 @@ def checked_output(path: str, suffixes: Collection[str], *, is_forced: bool) -> 
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether asynctrace wrote the trace or picture at `path`."""
+    """Return whether asynctrace wrote the trace or picture at `path`, in the format that its suffix tells."""
     from asynctrace.charts.output import PICTURE_SUFFIXES
 
     if path.suffix.lower() in PICTURE_SUFFIXES:
@@ -47,8 +47,9 @@ def is_ours(path: Path) -> bool:
     if path.name.lower().endswith(".otlp.json"):
         return _is_our_otlp(path)
     from asynctrace.formats import is_our_trace
+    from asynctrace.formats.exporting import export_suffix, is_our_export
 
-    return is_our_trace(path)
+    return is_our_trace(path) if export_suffix(path) is None else is_our_export(path)
 
 
 def _is_our_picture(path: Path) -> bool:

@@ -13,7 +13,8 @@ from asynctrace.charts.output import PICTURE_SUFFIXES
 from asynctrace.cli import complain, tell
 from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
-from asynctrace.formats import SUFFIXES
+from asynctrace.formats import SAVED_SUFFIXES
+from asynctrace.formats.exporting import require_packages
 
 if TYPE_CHECKING:
     from asynctrace.recording import Recording
@@ -31,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "                      (SCRIPT | -m MODULE | CONSOLE-SCRIPT) [ARGS...]"
     )
     parser.add_argument(
-        "-o", "--output", default="trace.pftrace", metavar="FILE", help="where to save: .pftrace, or .png .svg .pdf"
+        "-o",
+        "--output",
+        default="trace.pftrace",
+        metavar="FILE",
+        help="where to save: .pftrace, .json, .speedscope.json, .parquet, or .png .svg .pdf",
     )
     parser.add_argument(
         "--include", action="append", default=[], metavar="GLOB", help="record only code in files that match"
@@ -71,7 +76,8 @@ def main(args: argparse.Namespace) -> int:
         program = find_program(args.program)
     else:
         raise UsageError("nothing to run: asynctrace run SCRIPT, or asynctrace run -m MODULE")
-    output = checked_output(args.output, (*SUFFIXES, *PICTURE_SUFFIXES), is_forced=args.force)
+    output = checked_output(args.output, (*SAVED_SUFFIXES, *PICTURE_SUFFIXES), is_forced=args.force)
+    require_packages(output)
     if output.suffix.lower() in PICTURE_SUFFIXES and find_spec("matplotlib") is None:
         raise MissingPackageError(f"{args.output} needs matplotlib: install matplotlib, or use -o trace.pftrace")
     saving = _Saving(output, args.output, is_quiet=args.quiet)

@@ -1,4 +1,7 @@
-"""Traces as files: saved and loaded by suffix. So far `.pftrace` (Perfetto), and that compressed, `.pftrace.gz`."""
+"""Traces as files, by suffix. `.pftrace` (Perfetto), or compressed `.pftrace.gz`, is saved and loaded.
+
+What other tools read is only written: see `exporting`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from asynctrace.errors import FormatError, UsageError
+from asynctrace.formats.exporting import (
+    EXPORT_SUFFIXES,
+    export,
+    export_suffix,
+    is_our_export,
+    require_packages,
+    what_is,
+)
 from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
@@ -16,15 +27,21 @@ if TYPE_CHECKING:
     from asynctrace.model.trace import Trace
 
 SUFFIXES = (".pftrace", ".pftrace.gz")
+SAVED_SUFFIXES = (*SUFFIXES, *EXPORT_SUFFIXES)
 
 
 def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     """Write a trace to a file, whole or not at all: what was there before stays until the new file is complete.
 
     Raises:
-        UsageError: If the suffix is none of `SUFFIXES`, or the trace holds no events (it was not recorded).
+        UsageError: If the suffix is none of `SAVED_SUFFIXES`, or a .pftrace is asked for and the trace holds no events
+            (it was not recorded).
+        MissingPackageError: If the format needs a package that is not installed.
         AsynctraceError: If the file cannot be written.
     """
+    if export_suffix(checked_suffix(path)) is not None:
+        export(trace, path)
+        return
     if not trace.parts:
         raise UsageError("this trace holds no recorded events, so it cannot be saved: only a recording's trace can")
     save_parts(trace.parts, path, window=(trace.start_ns, trace.end_ns))
@@ -38,7 +55,9 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
     """
     from asynctrace.formats.perfetto_writer import PerfettoWriter
 
-    target = checked_suffix(path)
+    target = Path(path)
+    if not target.name.lower().endswith(SUFFIXES):
+        raise UsageError(f"{target}: no recording has this suffix: use {' or '.join(SUFFIXES)}")
     if target.is_symlink():
         target = target.resolve()  # the link stays, what it points to is replaced
     if target.exists() and not target.is_file():
@@ -50,6 +69,23 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
         writer = stack.enter_context(PerfettoWriter(file, window))
         for part in parts:
             writer.write_part(part)
+
+
+def copy_recording(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Compress a recording, or unpack it, as the suffix of `path` tells; every byte stays: a cut one is a cut one.
+
+    Raises:
+        FormatError: If `source` cannot be read.
+        AsynctraceError: If `path` cannot be written.
+    """
+    from asynctrace.formats.perfetto_reader import read_unpacked
+
+    content = read_unpacked(Path(source))
+    with ExitStack() as stack:
+        file = stack.enter_context(replacing(Path(path)))
+        if os.fspath(path).lower().endswith(".gz"):
+            file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
+        file.write(content)
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
@@ -64,6 +100,10 @@ def load(path: str | os.PathLike[str]) -> Trace:
     from asynctrace.model.build import build_trace
 
     source = Path(path)
+    if is_our_export(source):
+        raise FormatError(
+            f"{source} is for other tools: asynctrace reads the recording that it was made of, a .pftrace"
+        )
     parts, start_ns, end_ns, truncated, notes = read_parts(source)
     if not parts:
         raise FormatError(f"{source} was cut short before its first event: nothing of the recording is left")
@@ -92,15 +132,10 @@ def load_parts(path: str | os.PathLike[str]) -> list[Part]:
 
 
 def is_our_trace(path: str | os.PathLike[str]) -> bool:
-    """Tell from its first bytes whether a file is a trace that asynctrace wrote: one that may be replaced."""
+    """Tell from its first bytes whether a file is a recording that asynctrace wrote: one that can be loaded."""
     from asynctrace.formats import perfetto_reader
 
     return perfetto_reader.is_our_trace(Path(path))
-
-
-def what_is(path: Path) -> str:
-    """Return what is at a path that is no file, in words."""
-    return "a folder" if path.is_dir() else "a pipe or a device"
 
 
 def checked_suffix(path: str | os.PathLike[str]) -> Path:
@@ -108,8 +143,15 @@ def checked_suffix(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         UsageError: If its suffix names no format.
+        MissingPackageError: If the format needs a package that is not installed.
     """
+    require_packages(path)
     target = Path(path)
-    if not target.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"{target}: no format has this suffix: use {' or '.join(SUFFIXES)}")
+    if target.name.lower().endswith((".otlp.json", ".otlp.json.gz")):
+        raise UsageError(
+            f"{target}: spans are sent by Trace.to_otel, or written by asynctrace convert FILE OUT.otlp.json"
+        )
+    if not target.name.lower().endswith(SAVED_SUFFIXES):
+        *most, last = (suffix for suffix in SAVED_SUFFIXES if not suffix.endswith(".gz"))
+        raise UsageError(f"{target}: no format has this suffix: use {', '.join(most)} or {last}")
     return target

@@ -75,6 +75,18 @@ def read_parts(path: Path) -> Contents:
     return parts, start_ns, end_ns, truncated, notes
 
 
+def read_unpacked(path: Path) -> bytes:
+    """Read a recording as it is when it is not compressed.
+
+    Raises:
+        FormatError: If the file is missing or cannot be read.
+    """
+    try:
+        return _unpacked(_content(path))
+    except WireError as error:
+        raise FormatError(f"{path} is damaged: {error}") from error
+
+
 def is_our_trace(path: Path) -> bool:
     """Tell from its first bytes whether a file is a trace that asynctrace wrote, of any version."""
     try:

@@ -272,7 +272,12 @@ class Trace:
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
+        """Write the trace to `path`; the suffix tells the format.
+
+        .pftrace is the recording itself, for `asynctrace.load` and Perfetto; .png, .svg and .pdf are a Gantt chart;
+        .json is Chrome trace JSON, .speedscope.json is for speedscope; with .gz appended these are compressed. .parquet
+        is a table of states and coroutines, for DuckDB and the like.
+        """
         if os.fspath(path).lower().endswith(_PICTURES):
             self.gantt(path)
             return

@@ -81,8 +81,14 @@ def test_bad_variable_is_told_and_the_program_runs_unrecorded(
     ("output", "said"),
     [
         ("no/x.pftrace", "ASYNCTRACE_OUTPUT=no/x.pftrace: the folder no does not exist"),
-        ("x.doc", "x.doc: no format has this suffix: use .pftrace or .pftrace.gz"),
-        (".", ".: no format has this suffix: use .pftrace or .pftrace.gz"),
+        (
+            "x.doc",
+            "x.doc: no format has this suffix: use .pftrace, .json, .speedscope.json or .parquet",
+        ),
+        (
+            ".",
+            ".: no format has this suffix: use .pftrace, .json, .speedscope.json or .parquet",
+        ),
         ("folder.pftrace", "folder.pftrace cannot be written: it is no plain file"),
         ("x" * 300 + ".pftrace", f"{'x' * 300}.pftrace cannot be written: File name too long"),
     ],
@@ -116,7 +122,7 @@ def test_unknown_loop_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 OUTPUTS = {
     "no/x.pftrace": "no/x.pftrace: the folder no does not exist",
     "no/x.png": "no/x.png: the folder no does not exist",
-    "x.doc": "x.doc: no format has this suffix: use .pftrace or .pftrace.gz",
+    "x.doc": "x.doc: no format has this suffix: use .pftrace, .json, .speedscope.json or .parquet",
     "nul\0.pftrace": "'nul\\x00.pftrace' cannot be the name of a file",
     "nul\0.png": "'nul\\x00.png' cannot be the name of a file",
     "folder.pftrace": "folder.pftrace cannot be written: it is no plain file",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.server
 import json
 import re
@@ -24,8 +25,10 @@ from otlp_receiver import Receiver, receiving, respond
 
 from asynctrace import events as kinds
 from asynctrace.cli import main
+from asynctrace.cli.convert import FORMATS
 from asynctrace.events import Event, Part, Site, ThreadInfo
-from asynctrace.formats import save_parts
+from asynctrace.formats import load, save_parts
+from asynctrace.formats.exporting import EXPORT_SUFFIXES
 
 START_NS, WALL_NS = 10**15, 1_700_000_000 * 10**9
 INSTALL = "install asynctrace[otel] (pip install 'asynctrace[otel]')"
@@ -294,7 +297,30 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
         ["--otlp", "http://localhost:many"],
         "'http://localhost:many' is no URL of an OTLP endpoint: use one such as http://localhost:4318",
     ),
-    "unknown suffix": (["x.json"], "x.json: cannot write a file with the suffix '.json': use .otlp.json"),
+    "unknown suffix": (
+        ["x.xml"],
+        f"x.xml: cannot write a file with the suffix '.xml': use {', '.join(FORMATS)}",
+    ),
+    "spans that are compressed": (
+        ["x.otlp.json.gz"],
+        f"x.otlp.json.gz: no format has this suffix: use {', '.join(EXPORT_SUFFIXES)}",
+    ),
+    "foreign trace": (
+        ["mine.json"],
+        "mine.json exists and was not written by asynctrace: pass --force to replace it",
+    ),
+    "foreign flame graph": (
+        ["mine.speedscope.json"],
+        "mine.speedscope.json exists and was not written by asynctrace: pass --force to replace it",
+    ),
+    "foreign table": (
+        ["mine.parquet"],
+        "mine.parquet exists and was not written by asynctrace: pass --force to replace it",
+    ),
+    "foreign trace, compressed": (
+        ["mine.json.gz"],
+        "mine.json.gz exists and was not written by asynctrace: pass --force to replace it",
+    ),
     "foreign file": (
         ["mine.otlp.json"],
         "mine.otlp.json exists and was not written by asynctrace: pass --force to replace it",
@@ -305,11 +331,16 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("case", BAD_USAGE)
 def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     Path("mine.otlp.json").write_text('{"resourceSpans":[]}\n', encoding="utf-8")
+    Path("mine.json").write_text('{"traceEvents":[]}\n', encoding="utf-8")
+    Path("mine.speedscope.json").write_text('{"exporter":"speedscope"}', encoding="utf-8")
+    Path("mine.parquet").write_bytes(b"PAR1")
+    Path("mine.json.gz").write_bytes(gzip.compress(b'{"traceEvents":[]}'))
+    before = sorted(folder.iterdir())
     words, sentence = BAD_USAGE[case]
 
     assert main(["convert", "trace.pftrace", *words]) == 2
     assert capsys.readouterr().err == f"asynctrace: {sentence}\n"
-    assert sorted(path.name for path in folder.iterdir()) == ["mine.otlp.json", "trace.pftrace"]
+    assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -324,6 +355,11 @@ def test_wrong_usage(folder: Path, capsys: pytest.CaptureFixture[str], case: str
             ["x.otlp.json"],
             "opentelemetry.exporter.otlp.json.file",
             f"OTLP JSON needs opentelemetry-exporter-otlp-json-file: {INSTALL}",
+        ),
+        (
+            ["x.parquet"],
+            "pyarrow",
+            "Parquet needs pyarrow: install asynctrace[parquet] (pip install 'asynctrace[parquet]')",
         ),
         (
             ["x.otlp.json"],
@@ -341,6 +377,7 @@ def test_missing_package_is_named(
     sentence: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "asynctrace.formats.parquet", raising=False)
 
     assert main(["convert", "trace.pftrace", *words]) == 1
     assert capsys.readouterr().err == f"asynctrace: {sentence}\n"
@@ -452,3 +489,114 @@ def test_progress_is_shown_on_a_terminal_when_there_is_much_to_do(
     said = capsys.readouterr()
     assert said.out == "saved out.otlp.json: 1,300 spans\n"
     assert "writing spans" in said.err
+
+
+SHARED = (".json", ".json.gz", ".speedscope.json", ".speedscope.json.gz", ".parquet", ".pftrace", ".pftrace.gz")
+
+
+def needs(suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+
+
+@pytest.mark.parametrize("suffix", SHARED)
+def test_each_format_is_written_and_replaced_and_others_by_force(
+    folder: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    needs(suffix)
+    output = Path(f"out{suffix}")
+    assert main(["convert", "trace.pftrace", str(output)]) == 0
+    assert capsys.readouterr().out == f"saved {output}\n"
+    large = output.stat().st_size
+    save_parts((part_of(2),), "small.pftrace")
+    assert main(["convert", "small.pftrace", str(output)]) == 0
+    assert output.stat().st_size < large
+    output.write_bytes(b"mine")
+    assert main(["convert", "small.pftrace", str(output)]) == 2
+    assert output.read_bytes() == b"mine"
+    assert main(["convert", "small.pftrace", str(output), "--force"]) == 0
+    assert output.read_bytes() != b"mine"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["trace.pftrace", "small.pftrace", output.name])
+
+
+@pytest.mark.parametrize("suffix", SHARED[:5])
+def test_what_is_for_other_tools_is_not_read(folder: Path, capsys: pytest.CaptureFixture[str], suffix: str) -> None:
+    needs(suffix)
+    assert main(["convert", "trace.pftrace", f"out{suffix}"]) == 0
+    for command in (["convert", f"out{suffix}", "again.json"], ["summary", f"out{suffix}"]):
+        assert main(command) == 1
+        sentence = "is for other tools: asynctrace reads the recording that it was made of, a .pftrace"
+        assert capsys.readouterr().err == f"asynctrace: out{suffix} {sentence}\n"
+
+
+def test_a_recording_is_compressed_and_unpacked_byte_for_byte(folder: Path) -> None:
+    content = Path("trace.pftrace").read_bytes()
+    assert main(["convert", "trace.pftrace", "packed.pftrace.gz"]) == 0
+    assert main(["convert", "packed.pftrace.gz", "unpacked.pftrace"]) == 0
+    assert Path("unpacked.pftrace").read_bytes() == content
+    assert load("packed.pftrace.gz") == load("trace.pftrace")
+    assert Path("packed.pftrace.gz").stat().st_size < len(content)
+
+
+def test_a_cut_recording_stays_a_cut_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = Path("trace.pftrace").read_bytes()
+    Path("cut.pftrace").write_bytes(content[: len(content) // 2])
+    assert main(["convert", "cut.pftrace", "packed.pftrace.gz"]) == 0
+    assert "cut short" in capsys.readouterr().err
+    packed = Path("packed.pftrace.gz").read_bytes()
+    Path("packed.pftrace.gz").write_bytes(packed[: len(packed) // 2])
+    assert main(["convert", "packed.pftrace.gz", "unpacked.pftrace"]) == 0
+    assert "cut short" in capsys.readouterr().err
+    assert content.startswith(Path("unpacked.pftrace").read_bytes())
+    assert load("unpacked.pftrace").notes == ("the file was cut short: what was recorded after the cut is missing",)
+
+
+def test_a_recording_can_take_its_own_place(folder: Path) -> None:
+    content = Path("trace.pftrace").read_bytes()
+    assert main(["convert", "trace.pftrace", "trace.pftrace"]) == 0
+    assert Path("trace.pftrace").read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", SHARED[:5])
+def test_progress_of_large_ones_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    needs(suffix)
+    from asynctrace.cli import convert
+
+    monkeypatch.setattr(convert, "_MANY", 1000)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+
+    assert main(["convert", "trace.pftrace", f"out{suffix}"]) == 0
+
+    said = capsys.readouterr()
+    assert said.out == f"saved out{suffix}\n"
+    assert f"writing out{suffix}" in said.err
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs RLIMIT_FSIZE")
+@pytest.mark.parametrize("suffix", SHARED)
+def test_a_full_disk_leaves_the_earlier_file_whatever_the_format(
+    folder: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    needs(suffix)
+    import resource
+    import signal
+
+    output = Path(f"out{suffix}")
+    assert main(["convert", "trace.pftrace", str(output)]) == 0
+    before = output.read_bytes()
+    capsys.readouterr()
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        assert main(["convert", "trace.pftrace", str(output)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+    assert capsys.readouterr().err == f"asynctrace: {output} cannot be written: File too large\n"
+    assert output.read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted([output.name, "trace.pftrace"])

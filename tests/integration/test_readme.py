@@ -2,7 +2,7 @@
 
 A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: view`, `run: receiver` (with
 one of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
-these, asked once, stopped), or `file: NAME` (there for the others).
+these, asked once, stopped), `run: duckdb` (on Parquet files of two recordings), or `file: NAME` (there for the others).
 """
 
 import http.server
@@ -99,7 +99,7 @@ def _record(place: Path) -> None:
 
 
 def test_every_kind_of_block_is_run_by_some_test() -> None:
-    known = {"shell", "python", "notebook", "view", "receiver", "install", "server", "file"}
+    known = {"shell", "python", "notebook", "view", "receiver", "install", "server", "duckdb", "file"}
 
     assert {block.how for block in _BLOCKS} <= known
 
@@ -113,6 +113,8 @@ def test_every_picture_is_there() -> None:
 
 @pytest.mark.parametrize("block", _of("shell"))
 def test_shell(block: Block, place: Path) -> None:
+    if ".parquet" in block.text:
+        pytest.importorskip("pyarrow")
     _record(place)
 
     _shell(block.text, place)
@@ -121,6 +123,20 @@ def test_shell(block: Block, place: Path) -> None:
 @pytest.mark.parametrize("block", _of("python"))
 def test_python(block: Block, place: Path) -> None:
     _run([sys.executable, "-c", block.text], place)
+
+
+@pytest.mark.parametrize("block", _of("duckdb"))
+def test_duckdb(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    duckdb = pytest.importorskip("duckdb")
+    for name in ("one", "two"):
+        _record(place)
+        _shell(f"asynctrace convert trace.pftrace {name}.parquet", place)
+    monkeypatch.chdir(place)
+
+    rows = duckdb.sql(block.text).fetchall()
+
+    assert ("count", "sleep", 2) in {(label, wait, processes) for label, wait, _, _, processes, *_ in rows}
 
 
 @pytest.mark.parametrize("block", _of("notebook"))

