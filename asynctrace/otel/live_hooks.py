@@ -24,13 +24,13 @@ from opentelemetry.trace.propagation import _SPAN_KEY  # the public way to it ta
 
 from asynctrace.clock import now_ns
 from asynctrace.model.tasks import SHUTDOWN
-from asynctrace.otel.live_span import Described, LiveSpan, describe_error
+from asynctrace.otel.live_span import Described, LiveSpan, TaskContext, describe_error
 from asynctrace.otel.replay import SpanReplay
 from asynctrace.otel.spans import code_attributes, encodable, own_attributes
 from asynctrace.probes.coroutines import is_awaiting
 from asynctrace.probes.tasks import name_of_root
 from asynctrace.recorder.places import describe_code, is_user_file
-from asynctrace.recorder.reference import traced_codes
+from asynctrace.recorder.reference import ROOT, traced_codes
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
@@ -59,17 +59,6 @@ if type(_runtime) is ContextVarsRuntimeContext:  # else the user has chosen anot
         _get_current, _set_current = _variable.get, _variable.set
 
 
-class _TaskContext:
-    """What spans did to the context of one task's steps."""
-
-    __slots__ = ("base", "count", "saved")
-
-    def __init__(self, base: Context) -> None:
-        self.base = base  # what is current between the steps: others may share the task's context
-        self.saved: Context | None = None  # what was current in the last one
-        self.count = 0  # of the spans that are open
-
-
 class SpanHooks:
     """Tells of each decorated run which span it is, and makes that current. See `TracedHooks` of the recorder.
 
@@ -85,7 +74,7 @@ class SpanHooks:
         self.open: dict[int, LiveSpan] = {}  # by the id of the coroutine, call or task
         self.ended: dict[int, LiveSpan] = {}  # that the reader of the events has not come to yet
         self.driven: dict[int, LiveSpan] = {}
-        self.steps: dict[int, _TaskContext] = {}
+        self.steps: dict[int, TaskContext] = {}
         self.offset_ns = recorder.wall_ns - recorder.start_ns  # from the monotonic clock to the wall's
         self._recorder = recorder
         self._get_maker = get_maker
@@ -99,10 +88,10 @@ class SpanHooks:
         try:
             is_driven, is_root = is_generator, False
             if is_generator:
-                is_root = not awaiter and _is_step_of_generator()
+                is_root = awaiter <= 0 and _is_step_of_generator()
             elif code.co_flags & _CO_COROUTINES:
-                if not awaiter:
-                    is_root = _is_root(code)
+                if awaiter <= 0:
+                    is_root = awaiter == ROOT or _is_root(code)
                     is_driven = not is_root
                 elif not _HAS_MONITORING:  # where stand-ins do not tell who awaits from who drives by hand
                     is_driven = not _is_awaited()
@@ -157,7 +146,10 @@ class SpanHooks:
             context = live.context = Context({**around, _SPAN_KEY: live})
         elif type(maker) is SpanReplay:
             live.replay = maker
-            _decide(live, maker, described, around)
+            if parent is None and maker.has_sampled_roots:
+                live.trace_id, live.flags, live.trace_state = maker.new_trace_id(), maker.root_flags, None
+            else:
+                _decide(live, maker, described, around)
             context = live.context = Context({**around, _SPAN_KEY: live})
         else:
             assert not isinstance(maker, SpanReplay)
@@ -176,8 +168,9 @@ class SpanHooks:
         if task:
             steps = self.steps.get(task)
             if steps is None:
-                steps = self.steps[task] = _TaskContext(around)
+                steps = self.steps[task] = TaskContext(around)
             steps.count += 1
+            live.steps = steps
         _set_current(context)
         return live
 
@@ -194,8 +187,11 @@ class SpanHooks:
                 live.error = describe_error(error)
             if live.is_driven:
                 self.driven.pop(id, None)
-            if live.task:
-                self._leave_task(live.task)
+            steps = live.steps
+            if steps is not None:
+                steps.count -= 1
+                if not steps.count:
+                    self.steps.pop(live.task, None)
             if _get_current() is live.context:
                 # An empty context is false, so no `or`.
                 _set_current(live.around if live.restored is None else live.restored)
@@ -203,13 +199,6 @@ class SpanHooks:
                 self.ended[id] = live
         except Exception as failure:
             self._fail(failure)
-
-    def _leave_task(self, task: int) -> None:
-        steps = self.steps.get(task)
-        if steps is not None:
-            steps.count -= 1
-            if not steps.count:
-                self.steps.pop(task, None)
 
     def suspended(self, id: int) -> None:
         """A coroutine that another one drives, or a generator, has that one go on: with its own context."""
@@ -264,8 +253,11 @@ class SpanHooks:
         if live is not None:
             live.is_open = False
             self.driven.pop(id, None)
-            if live.task:
-                self._leave_task(live.task)
+            steps = live.steps
+            if steps is not None:
+                steps.count -= 1
+                if not steps.count:
+                    self.steps.pop(live.task, None)
 
     def _describe(self, code: CodeType) -> Described:
         site = describe_code(code, traced_codes.get(id_of(code)))

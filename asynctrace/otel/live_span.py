@@ -63,6 +63,17 @@ class Described:
     attributes: dict[str, Value]
 
 
+class TaskContext:
+    """What spans did to the context of one task's steps."""
+
+    __slots__ = ("base", "count", "saved")
+
+    def __init__(self, base: Context) -> None:
+        self.base = base  # what is current between the steps: others may share the task's context
+        self.saved: Context | None = None  # what was current in the last one
+        self.count = 0  # of the spans that are open
+
+
 class LiveSpan(Span):
     """What is current; `is_recording` until the run has ended.
 
@@ -86,6 +97,7 @@ class LiveSpan(Span):
     is_away = False  # that goes on now
     is_root = False  # of its task: it begins with it
     restored: Context | None = None  # of a driven one: what is current where that goes on
+    steps: TaskContext | None = None  # of the task that it is in
     end_ns = 0
     outcome = 0
     around: Context

@@ -90,11 +90,13 @@ class SpanReplay:
 
     def __init__(self, tracer: SdkTracer) -> None:
         self._sampler = tracer.sampler
+        self._ids = tracer.id_generator
         self.foreknowledge = Foreknowledge(tracer.sampler)
         # Whether the local child of a span that is sampled is sampled for sure, and that of another is not.
         self.has_sampled_children = self.foreknowledge.of_child(False, True) is True
         self.has_dropped_children = self.foreknowledge.of_child(False, False) is False
-        self._ids = tracer.id_generator
+        self.has_sampled_roots = self.foreknowledge.of_root is True
+        self.root_flags = _root_flags(self._ids) | TraceFlags.SAMPLED  # of those
         self._next_ids = _NextIds()
         self._next_result = _NextResult()
         self._tracer = copy.copy(tracer)
@@ -109,6 +111,10 @@ class SpanReplay:
     @resource.setter
     def resource(self, resource: Resource) -> None:
         self._tracer.resource = resource
+
+    def new_trace_id(self) -> int:
+        """Return an id of the user's generator."""
+        return self._ids.generate_trace_id()
 
     def new_span_id(self) -> int:
         """Return an id of the user's generator."""
@@ -132,8 +138,7 @@ class SpanReplay:
             is_sampled = self.foreknowledge.of_child(parent.is_remote, parent.trace_flags.sampled)
         else:
             trace_id, trace_state = self._ids.generate_trace_id(), None
-            is_random = getattr(self._ids, "is_trace_id_random", bool)()  # since 1.4x
-            flags = getattr(TraceFlags, "RANDOM_TRACE_ID", 0) if is_random else TraceFlags.DEFAULT
+            flags = _root_flags(self._ids)
             is_sampled = self.foreknowledge.of_root
         result = None
         if not is_sampled:
@@ -187,6 +192,11 @@ class SpanReplay:
             record_exception=False,
             set_status_on_exception=False,
         )
+
+
+def _root_flags(ids: IdGenerator) -> int:
+    is_random = getattr(ids, "is_trace_id_random", bool)()  # since 1.4x
+    return getattr(TraceFlags, "RANDOM_TRACE_ID", 0) if is_random else TraceFlags.DEFAULT
 
 
 class _NextIds(IdGenerator):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import CodeType
 
-__all__ = ["DEFAULT_LIMIT_BYTES", "Cause", "Recorder", "ThreadState", "TracedHooks", "traced_codes"]
+__all__ = ["DEFAULT_LIMIT_BYTES", "ROOT", "Cause", "Recorder", "ThreadState", "TracedHooks", "traced_codes"]
 
 DEFAULT_LIMIT_BYTES = 256 << 20
 
@@ -58,6 +58,9 @@ class Sink(Protocol):
         ...
 
 
+ROOT = -1  # the awaiter of a coroutine of which it is known that it is its task's root
+
+
 class TracedHooks(Protocol):
     """Is told, on their own threads, of the coroutines and calls of decorated functions, and of tasks, as they go.
 
@@ -70,7 +73,7 @@ class TracedHooks(Protocol):
     wants_tasks: bool  # also undecorated ones: `task_started`
 
     def started(self, id: int, code: CodeType, awaiter: int, is_generator: bool) -> None:
-        """A coroutine, or a call, starts; `awaiter` is the coroutine that awaits it, 0 for none."""
+        """A coroutine, or a call, starts; `awaiter` is the coroutine that awaits it, 0: none, ROOT: a task drives it."""
 
     def task_started(self, id: int, task: Any) -> None:
         """The first step of a task begins."""

@@ -200,7 +200,8 @@ started(Callbacks *self, PyObject *const *args, Py_ssize_t count)
                      ? -1
                      : append(core, time_ns != 0 ? time_ns : now_ns(), state->id, COROUTINE_STARTED, id, awaiter, site, 0);
         if (result == 0) {
-            result = tell_started(core, id, code, awaiter, PyTuple_GET_ITEM(self->plain, TRACED_CODES));
+            int64_t driver = awaiter == 0 && is_root(frame, state) ? ROOT : awaiter;
+            result = tell_started(core, id, code, driver, PyTuple_GET_ITEM(self->plain, TRACED_CODES));
         }
     }
     Py_DECREF(state);

@@ -12,6 +12,8 @@
 int set_hooks(Core *core, PyObject *hooks); /* None: there are none */
 void drop_hooks(Core *core);
 
+enum { ROOT = -1 }; /* the awaiter of a coroutine of which it is known that it is its task's root */
+
 /* A coroutine starts, of a code that is decorated: that is looked up in `traced_codes`, NULL where it is known. */
 int tell_started(Core *core, int64_t id, PyObject *code, int64_t awaiter, PyObject *traced_codes);
 int tell_driven(Core *core, int64_t id, bool is_resumed); /* else suspended */

@@ -41,7 +41,8 @@ append_start(TracedCoroutine *self, ThreadState *state, int flags)
         self->earlier = state->coroutine;
         result = append(core, now_ns(), state->id, COROUTINE_STARTED, self->id, self->earlier, site, flags);
         if (result == 0) {
-            result = tell_started(core, self->id, code, self->earlier, NULL);
+            result = tell_started(core, self->id, code, self->earlier == 0 && is_root(self, state) ? ROOT : self->earlier,
+                                  NULL);
         }
     }
     Py_XDECREF(code);
