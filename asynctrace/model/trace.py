@@ -28,6 +28,7 @@ CallKind = Literal["traced", "function", "thread", "job", "process"]
 JobKind = Literal["thread", "process", "other"]
 
 _PICTURES = (".png", ".svg", ".pdf")
+_PAGE = ".html"
 
 
 @dataclass(slots=True, eq=False)
@@ -272,9 +273,17 @@ class Trace:
     parts: tuple[Part, ...] = field(default=(), repr=False)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the trace to `path`; the suffix tells the format: .pftrace, or .png, .svg, .pdf for a Gantt chart."""
+        """Write the trace to `path`, in the format that the suffix tells.
+
+        .pftrace for the recording; .png, .svg, .pdf for a Gantt chart; .html for an interactive page.
+        """
         if os.fspath(path).lower().endswith(_PICTURES):
             self.gantt(path)
+            return
+        if os.fspath(path).lower().endswith(_PAGE):
+            from asynctrace.charts.timeline import write_timeline
+
+            write_timeline(self, path)
             return
         from asynctrace.formats import save
 
@@ -357,7 +366,7 @@ def check_output(path: str) -> None:
     from asynctrace.errors import UsageError
     from asynctrace.formats import checked_suffix
 
-    if not path.lower().endswith(_PICTURES):
+    if not path.lower().endswith((*_PICTURES, _PAGE)):
         checked_suffix(path)
     folder = os.path.dirname(path)
     if "\0" in path:
