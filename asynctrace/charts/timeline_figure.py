@@ -57,8 +57,10 @@ _BEFORE_AWAITED = {"waiting": "for", "blocking": "in", "running": "", "ready": "
 _PLACE = {"left": "left", "right": "right", "top": "top", "bottom": "bottom"}
 _FADED = {"fill_alpha": "alpha", "line_alpha": "alpha"}
 _UNITS = {"seconds": "s", "milliseconds": "ms", "microseconds": "µs"}
-_TIP = '<div class="tip"><b>@{title}{custom}</b>\n@{state}{custom}</div>'
-_NAME_TIP = '<div class="tip"><b>@label</b>\n@place\n@detail</div>'
+# The styles are here, for what is inside Bokeh's elements has no part in the page's own.
+_TIP_STYLE = "white-space: pre-line; overflow-wrap: anywhere; max-width: min(420px, 45vw); font-size: 12px"
+_TIP = f'<div style="{_TIP_STYLE}"><b>@{{title}}{{custom}}</b>\n@{{state}}{{custom}}</div>'
+_NAME_TIP = f'<div style="{_TIP_STYLE}"><b>@label</b>\n@place\n@detail</div>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,17 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
     row_range = Range1d(20, 0)
     row_source, members = _row_source(rows, tasks)
     plot = _plot(
-        output_backend="webgl", x_range=time_range, y_range=row_range, sizing_mode="stretch_both", min_height=240
+        name="bars",
+        output_backend="webgl",
+        x_range=time_range,
+        y_range=row_range,
+        sizing_mode="stretch_both",
+        min_height=240,
     )
     names = _names(row_source, row_range)
     present = _draw_rows(plot, row_source, bars)
     _draw_moments(plot, trace, bars)
-    _label_time(plot, trace, bars)
+    _style_time(plot)
     write_awaited = None
     if "waiting" in present:
         write_awaited = _write_awaited(plot, present["waiting"].data_source, bars.words.texts)
@@ -90,7 +97,7 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
     all_rows = Range1d(20, 0)
     scrollbar = _scrollbar(all_rows, row_range)
 
-    search = TextInput(placeholder="search: name, file, outcome", width=210, name="search", margin=(0, 8, 4, 0))
+    search = TextInput(placeholder="search: name, file, outcome", width=180, name="search", margin=(0, 8, 4, 0))
     told_found = Div(text="", width=110, name="found", disable_math=True, styles={"line-height": "30px"})
     task_source = ColumnDataSource({"search": [_searched(task) for task in tasks]}, name="tasks")
     layout_code = file_text("timeline_layout.js")
@@ -109,6 +116,10 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
             "all_rows": all_rows,
             "scrollbar": scrollbar,
             "write_awaited": write_awaited,
+            "names": names,
+            "places": names.select_one({"name": "places"}),
+            "axis": plot.xaxis[0],
+            "labels": [f"{bars.unit} since the start of {_beginning(trace)}", bars.unit],
         }
         return CustomJS(args=arguments, code=layout_code)
 
@@ -119,14 +130,14 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
     tools: list[LayoutDOM] = [search]
     if any(row.kind in ("head", "crowd") for row in rows):
         for action in ("fold", "unfold"):
-            button = Button(label=f"{action} all", width=80, name=action, margin=(0, 8, 4, 0))
+            button = Button(label=f"{action} all", width=70, name=action, margin=(0, 8, 4, 0))
             button.js_on_event("button_click", on(action))
             tools.append(button)
-    left = Column(Spacer(height=STRIP_PX), names, sizing_mode="stretch_height", css_classes=["names"])
+    left = Column(Spacer(height=STRIP_PX), names, sizing_mode="stretch_height")
     right = Column(strip, plot, sizing_mode="stretch_both")
     return Timeline(
         Column(
-            Row(*tools, told_found, sizing_mode="stretch_width", css_classes=["tools"]),
+            Row(*tools, told_found, sizing_mode="stretch_width", styles={"flex-wrap": "wrap"}),
             Row(left, right, scrollbar, sizing_mode="stretch_both"),
             sizing_mode="stretch_both",
         ),
@@ -184,9 +195,7 @@ def _names(source: ColumnDataSource, row_range: Range1d) -> Any:
         min_border_bottom=_BELOW_PX,
         name="names",
     )
-    ground = names.quad(
-        left=0, right=1, top="top", bottom="bottom", source=source, line_color=None, fill_color="shade", name="names"
-    )
+    ground = names.quad(left=0, right=1, top="top", bottom="bottom", source=source, line_color=None, fill_color="shade")
     ground.selection_glyph = ground.nonselection_glyph = None
     size = {"text_font_size": "12px", "text_baseline": "middle", "source": source}
     written = [
@@ -195,6 +204,7 @@ def _names(source: ColumnDataSource, row_range: Range1d) -> Any:
             x=1,
             y="middle",
             text="shown_place",
+            name="places",
             x_offset=-8,
             text_color=GREY_TEXT,
             text_align="right",
@@ -206,7 +216,7 @@ def _names(source: ColumnDataSource, row_range: Range1d) -> Any:
     tap = TapTool(renderers=[ground])
     wheel = WheelPanTool(dimension="height")
     drag = PanTool(dimensions="height")
-    names.add_tools(tap, wheel, drag, HoverTool(renderers=[ground], tooltips=_NAME_TIP, name="names"))
+    names.add_tools(tap, wheel, drag, HoverTool(renderers=[ground], tooltips=_NAME_TIP))
     names.toolbar.active_scroll = wheel
     names.toolbar.active_drag = drag
     return names
@@ -239,7 +249,6 @@ def _draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars) -> dict[str, Glyph
             line_color=look.face if look.edge == "none" else look.edge,
             line_width="edge",
             **_FADED,
-            name=state,
             **hatch,
         )
         said = CustomJSHover(
@@ -258,7 +267,6 @@ def _draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars) -> dict[str, Glyph
                 tooltips=_TIP,
                 formatters={"@{title}": title, "@{state}": said},
                 point_policy="follow_mouse",
-                name=state,
             )
         )
     for name, columns, colour in (
@@ -269,10 +277,11 @@ def _draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars) -> dict[str, Glyph
             source = ColumnDataSource(_bar_columns(columns, "running"), name=name)
             width = _SLIVER_PX if name == "thin" else 0
             present[name] = plot.quad(
-                **_PLACE, source=source, fill_color=colour, line_color=colour, line_width=width, **_FADED, name=name
+                **_PLACE, source=source, fill_color=colour, line_color=colour, line_width=width, **_FADED
             )
     if bars.outcomes:
         present["ends"] = _draw_ends(plot, bars)
+    plot.js_on_event("tap", CustomJS(args={"plot": plot}, code=file_text("timeline_tap.js")))
     wheel = WheelZoomTool(dimensions="width", maintain_focus=False)
     scroll = WheelPanTool(dimension="height", modifiers={"shift": True})
     drag = PanTool()
@@ -325,7 +334,6 @@ def _draw_ends(plot: Any, bars: Bars) -> Any:
         line_width=2,
         line_alpha="alpha",
         source=ColumnDataSource({**columns, **extra}, name="ends"),
-        name="ends",
     )
 
 
@@ -345,11 +353,10 @@ def _draw_moments(plot: Any, trace: Trace, bars: Bars) -> None:
         plot.vspan(x=times, line_color=GREY_TEXT, line_dash="dotted", line_width=1)
 
 
-def _label_time(plot: Any, trace: Trace, bars: Bars) -> None:
+def _style_time(plot: Any) -> None:
     axis = plot.xaxis[0]
     axis.visible = True
     axis.formatter.use_scientific = False
-    axis.axis_label = f"{bars.unit} since the start of {'what is kept' if trace.dropped else 'the recording'}"
     axis.axis_label_text_font_style = "normal"
     axis.axis_label_text_color = axis.major_label_text_color = TEXT
     axis.axis_line_color = axis.major_tick_line_color = "#8A8A8A"
@@ -357,6 +364,10 @@ def _label_time(plot: Any, trace: Trace, bars: Bars) -> None:
     plot.min_border_bottom = _BELOW_PX
     plot.xgrid.visible = True
     plot.xgrid.grid_line_color = GRID
+
+
+def _beginning(trace: Trace) -> str:
+    return "what is kept" if trace.dropped else "the recording"
 
 
 def _strip(trace: Trace, bars: Bars, time_range: Range1d, span: float) -> Any:
@@ -425,7 +436,6 @@ def _write_awaited(plot: Any, source: ColumnDataSource, words: list[str]) -> Cus
         text_font=value("monospace"),
         text_font_size="11px",
         text_color=TEXT,
-        name="texts",
     )
     arguments = {
         "source": source,

@@ -2,6 +2,9 @@
 // of a function: see timeline_figure.py for its arguments. y counts rows, downward from 0.
 const LOW_PX = 20 // a row
 const HIGH_PX = 28 // where there are few
+const NAMES_PX = 250
+const NARROW_PX = 120 // of the names, in a window that is narrow
+const is_narrow = window.innerWidth < 700
 const {data} = rows
 const count = data.group.length
 
@@ -20,33 +23,28 @@ if (action == "fold" || action == "unfold") {
   }
 }
 
+names.width = is_narrow ? NARROW_PX : NAMES_PX
+places.visible = !is_narrow
+axis.axis_label = labels[is_narrow ? 1 : 0]
+
 // What is searched for: all of its words, in any order.
 const wanted = search.value_input.toLowerCase().split(/\s+/).filter((word) => word)
 const fits = (text) => wanted.every((word) => text.includes(word))
 const found = tasks.data.search.map(fits)
 
-const is_shown = new Array(count).fill(true)
-if (wanted.length) {
-  const of_row = new Array(count)
-  for (let row = 0; row < count; row++) {
-    const [begin, end] = [data.first_member[row], data.first_member[row + 1] ?? members.length]
-    of_row[row] = begin == end ? fits(data.search[row]) : members.slice(begin, end).some((task) => found[task])
+const of_row = (row) => members.slice(data.first_member[row], data.first_member[row + 1] ?? members.length)
+const is_shown = new Array(count)
+const is_opened = new Array(count).fill(false)
+let group = 0
+for (let row = 0; row < count; row++) {
+  const inside = wanted.length ? of_row(row) : []
+  if (data.is_group[row]) {
+    group = row
+    // A group of which only some fit is opened, to show these.
+    is_opened[row] = data.is_open[row] || !inside.every((task) => found[task])
   }
-  let opens = false
-  for (let row = 0; row < count; row++) {
-    if (data.is_group[row]) {
-      // A group of which some fit is opened; one that fits as a whole stays as it was.
-      const [begin, end] = [data.first_member[row], data.first_member[row + 1] ?? members.length]
-      opens = data.is_open[row] || !members.slice(begin, end).every((task) => found[task])
-    }
-    is_shown[row] = of_row[row] && (!data.is_lane[row] || opens)
-  }
-} else {
-  let opens = false
-  for (let row = 0; row < count; row++) {
-    opens = data.is_group[row] ? data.is_open[row] : opens
-    is_shown[row] = !data.is_lane[row] || opens
-  }
+  const is_found = inside.length ? inside.some((task) => found[task]) : fits(data.search[row])
+  is_shown[row] = is_found && (!data.is_lane[row] || is_opened[group])
 }
 
 let y = 0
@@ -56,8 +54,7 @@ for (let row = 0; row < count; row++) {
   data.bottom[row] = is_shown[row] ? y + data.height[row] : NaN
   data.middle[row] = data.top[row] + 0.5
   data.shade[row] = is_shown[row] && number % 2 ? "#F5F5F5" : "#FFFFFF"
-  const is_closed = data.is_group[row] && row + 1 < count && data.is_lane[row + 1] && !is_shown[row + 1]
-  data.shown[row] = (data.is_group[row] ? (is_closed ? "▸ " : "▾ ") : "") + data.label[row]
+  data.shown[row] = (data.is_group[row] ? (is_opened[row] ? "▾ " : "▸ ") : "") + data.label[row]
   if (is_shown[row]) {
     y += data.height[row]
     number += 1
