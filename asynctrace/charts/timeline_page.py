@@ -22,7 +22,8 @@ from asynctrace.analysis.holding import holding_steps
 from asynctrace.analysis.row_names import short_name, visible
 from asynctrace.charts.gantt_text import footer_lines, headline
 from asynctrace.charts.looks import END_MARKS, LOOKS, Look, duration_text
-from asynctrace.charts.timeline_figure import Timeline, file_text
+from asynctrace.charts.timeline_base import file_text
+from asynctrace.charts.timeline_figure import Timeline
 from asynctrace.model.trace import Trace
 
 _COMPONENTS = ["bokeh", "bokeh-gl", "bokeh-widgets"]

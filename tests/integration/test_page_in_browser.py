@@ -215,6 +215,9 @@ def test_the_wheel_zooms_and_dragging_moves(page: Page, tmp_path: Path) -> None:
     moved_start, moved_end, *_ = page.ranges()
     assert moved_start == pytest.approx(zoomed_start - 50, abs=3)
     assert moved_end - moved_start == pytest.approx(zoomed_end - zoomed_start)
+    page.browser.get_by_role("button", name="whole time").click()
+    page.settle()
+    assert page.ranges()[:2] == [start, end]
 
 
 def test_texts_in_the_bars_fit_into_them_at_each_zoom(page: Page, tmp_path: Path) -> None:
