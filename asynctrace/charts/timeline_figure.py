@@ -50,7 +50,6 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
         x_range=time_range,
         y_range=row_range,
         sizing_mode="stretch_both",
-        min_height=240,
     )
     names = names_plot(row_source, row_range)
     present = draw_rows(plot, row_source, bars)
@@ -63,7 +62,7 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
     all_rows = Range1d(20, 0)
     scrollbar = scrollbar_of(all_rows, row_range)
 
-    search = TextInput(placeholder="search: name, file, outcome", width=180, name="search", margin=(0, 8, 4, 0))
+    search = TextInput(placeholder="search: name, file, …", width=180, name="search", margin=(0, 8, 4, 0))
     told_found = Div(text="", width=110, name="found", disable_math=True, styles={"line-height": "30px"})
     task_source = ColumnDataSource({"search": [_searched(task) for task in tasks]}, name="tasks")
     layout_code = file_text("timeline_layout.js")

@@ -312,6 +312,21 @@ def test_five_thousand_tasks_can_be_read(page: Page, tmp_path: Path) -> None:
     assert page.ranges()[3] > end and page.ranges()[2] - page.ranges()[3] == pytest.approx(start - end)
 
 
+@pytest.mark.parametrize("page", [{"width": 900, "height": 300}], ids=["low"], indirect=True)
+def test_names_stay_beside_their_rows_however_low_the_window(page: Page, tmp_path: Path) -> None:
+    page.open(write(served(), tmp_path))
+
+    for height in (300, 500, 900):
+        page.browser.set_viewport_size({"width": 900, "height": height})
+        page.settle()
+        places = [page.place(plot, 0, page.row(label)) for label in ("main", "load") for plot in ("names", "bars")]
+        tops = [top for _, top in places]
+        assert tops[0] == pytest.approx(tops[1], abs=1) and tops[2] == pytest.approx(tops[3], abs=1)
+        footer = page.browser.locator("footer").bounding_box()
+        axis = page.do("return view('bars').el.getBoundingClientRect().bottom")
+        assert footer["y"] >= axis
+
+
 @pytest.mark.parametrize("page", [{"width": 390, "height": 760}], ids=["phone"], indirect=True)
 def test_a_phone_has_room_for_it_and_a_tap_tells_what_a_bar_is(page: Page, tmp_path: Path) -> None:
     page.open(write(served(), tmp_path))
