@@ -90,10 +90,10 @@ class Bars:
     def count(self) -> int:
         return sum(len(columns["row"]) for columns in (*self.bars.values(), self.thin, self.outline) if columns)
 
-    def add_row(self, number: int, row: PageRow) -> None:
-        """Add all that is drawn in a row; `number` is the row's."""
+    def add_row(self, number: int, row: PageRow, stretches: Sequence[Sequence[Stretch]]) -> None:
+        """Add all that is drawn in a row; `number` is the row's, `stretches` are those of each task that is drawn."""
         if row.kind in ("single", "lane"):
-            self._add_tasks(number, row.tasks)
+            self._add_tasks(number, row.tasks, stretches)
         elif row.row is not None:
             what = self.words(row.row.label)
             if row.row.starting is not None:
@@ -107,18 +107,17 @@ class Bars:
             if row.kind == "crowd":
                 self._add_crowd(number, row)
 
-    def _add_tasks(self, number: int, tasks: Sequence[Task]) -> None:
+    def _add_tasks(self, number: int, tasks: Sequence[Task], stretches: Sequence[Sequence[Stretch]]) -> None:
         """Add the states of tasks that follow each other."""
-        stretches = {task: task_stretches(task) for task in tasks}
-        row = [stretch for task in tasks for stretch in stretches[task]]
+        row = [stretch for each in stretches for stretch in each]
         plain, mixes = unmixed(row, self._finest_ns) if self._finest_ns else (row, [])
         sparse = plain if self._finest_ns else unmixed(row, self._crowded_ns)[0]
         kept, kept_apart = {id(stretch) for stretch in plain}, {id(stretch) for stretch in sparse}
-        for task in tasks:
+        for task, own in zip(tasks, stretches, strict=True):
             number_of_task = self._numbers.get(task, -1)
             about = {"title": self._title(task), "ended": self._ended(task)}
             states = [state for state in task.states if state.end_ns > state.start_ns]
-            for index, (state, stretch) in enumerate(zip(states, stretches[task], strict=True)):
+            for index, (state, stretch) in enumerate(zip(states, own, strict=True)):
                 if id(stretch) in kept:
                     following = states[index + 1] if index + 1 < len(states) else None
                     said = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +20,10 @@ from bokeh.models import (
 
 from asynctrace.analysis.row_names import visible
 from asynctrace.charts.looks import GRID, TEXT
-from asynctrace.charts.timeline_bars import Bars, span_s
+from asynctrace.charts.timeline_bars import span_s
 from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, file_text, plain_plot
+from asynctrace.charts.timeline_content import Content
 from asynctrace.charts.timeline_glyphs import draw_moments, draw_rows, write_awaited_into
-from asynctrace.charts.timeline_rows import PageRow
 from asynctrace.charts.timeline_sides import names_plot, overview_plot, row_source_of, scrollbar_of
 from asynctrace.model.trace import Task, Trace
 
@@ -38,8 +37,9 @@ class Timeline:
     present: frozenset[str]
 
 
-def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapping[Task, int]) -> Timeline:
-    """Return the plots for `rows`; `tasks` numbers the tasks that are searched."""
+def make_timeline(trace: Trace, content: Content) -> Timeline:
+    """Return the plots for what a page holds."""
+    rows, bars, tasks = content.rows, content.bars, content.tasks
     span = bars.x(trace.start_ns + span_s(trace) * 1e9)
     time_range = Range1d(0, span * 1.01, bounds=(-span * 0.01, span * 1.02), min_interval=span * 1e-7)
     row_range = Range1d(20, 0)
@@ -51,13 +51,14 @@ def make_timeline(trace: Trace, rows: Sequence[PageRow], bars: Bars, tasks: Mapp
         y_range=row_range,
         sizing_mode="stretch_both",
     )
+    words = ColumnDataSource({"text": bars.words.texts}, name="words")
     names = names_plot(row_source, row_range)
-    present = draw_rows(plot, row_source, bars)
+    present = draw_rows(plot, row_source, bars, words)
     draw_moments(plot, trace, bars)
     _style_time(plot)
     write_awaited = None
     if "waiting" in present:
-        write_awaited = write_awaited_into(plot, present["waiting"].data_source, bars.words.texts)
+        write_awaited = write_awaited_into(plot, present["waiting"].data_source, words)
     strip = overview_plot(trace, bars, time_range, span)
     all_rows = Range1d(20, 0)
     scrollbar = scrollbar_of(all_rows, row_range)

@@ -35,12 +35,11 @@ _UNITS = {"seconds": "s", "milliseconds": "ms", "microseconds": "µs"}
 _TIP = f'<div style="{TIP_STYLE}"><b>@{{title}}{{custom}}</b>\n@{{state}}{{custom}}</div>'
 
 
-def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars) -> dict[str, GlyphRenderer[Any]]:
+def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars, words: ColumnDataSource) -> dict[str, GlyphRenderer[Any]]:
     """Draw what the rows hold; return the renderer of each state and of the ends of tasks."""
     ground = plot.hstrip(y0="top", y1="bottom", source=rows, fill_color="shade", line_color=None, level="underlay")
     ground.selection_glyph = ground.nonselection_glyph = None
     present: dict[str, GlyphRenderer[Any]] = {}
-    words = bars.words.texts
     for state in sorted(LOOKS, key=lambda state: LOOKS[state].zorder):
         columns = bars.bars[state]
         if not columns:
@@ -73,7 +72,7 @@ def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars) -> dict[str, GlyphR
             },
             code=file_text("timeline_hover.js"),
         )
-        title = CustomJSHover(args={"words": words}, code="return words[value]")
+        title = CustomJSHover(args={"words": words}, code="return words.data.text[value]")
         plot.add_tools(
             HoverTool(
                 renderers=[present[state]],
@@ -166,7 +165,7 @@ def draw_moments(plot: Any, trace: Trace, bars: Bars) -> None:
         plot.vspan(x=times, line_color=GREY_TEXT, line_dash="dotted", line_width=1)
 
 
-def write_awaited_into(plot: Any, source: ColumnDataSource, words: list[str]) -> CustomJS:
+def write_awaited_into(plot: Any, source: ColumnDataSource, words: ColumnDataSource) -> CustomJS:
     """Have written into the waiting bars what they wait for, whenever a range changes; return what writes it."""
     texts = ColumnDataSource({"x": [], "y": [], "text": [], "alpha": []}, name="texts")
     plot.text(

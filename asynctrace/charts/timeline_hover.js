@@ -1,6 +1,6 @@
 // What is said of the bar under the pointer; it is the body of a function. Bokeh escapes what it returns.
 const {data} = source
-const word = (name) => words[data[name][special_vars.index]]
+const word = (name) => words.data.text[data[name][special_vars.index]]
 const line = (label, name) => (word(name) ? `${label} ${word(name)}` : "")
 const at = (time) => `${time.toLocaleString("en", {maximumFractionDigits: 3})} ${unit}`
 return [

@@ -32,7 +32,8 @@ const wanted = search.value_input.toLowerCase().split(/\s+/).filter((word) => wo
 const fits = (text) => wanted.every((word) => text.includes(word))
 const found = tasks.data.search.map(fits)
 
-const of_row = (row) => members.slice(data.first_member[row], data.first_member[row + 1] ?? members.length)
+const all_members = Array.from(members.data.task) // a plain array: parts of Bokeh's own are wrong
+const of_row = (row) => all_members.slice(data.first_member[row], data.first_member[row + 1])
 const is_shown = new Array(count)
 const is_opened = new Array(count).fill(false)
 let group = 0

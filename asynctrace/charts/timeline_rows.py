@@ -45,13 +45,8 @@ class PageRow:
         return CROWD_HEIGHT if self.kind == "crowd" else 1.0
 
 
-def page_rows(trace: Trace, most_lanes: int) -> list[PageRow]:
-    """Return the rows, from the top: those of the tasks, in order of creation and by coroutine, then those of threads.
-
-    Args:
-        trace: Any trace.
-        most_lanes: A group with more lanes is its head only: they would be more than a browser can hold.
-    """
+def page_rows(trace: Trace) -> list[PageRow]:
+    """Return the rows, from the top: tasks by coroutine, in order of creation, then threads."""
     groups = task_groups(trace)
     threads = thread_rows(trace)
     labels = task_labels(task for group in groups for task in group.tasks)
@@ -65,14 +60,12 @@ def page_rows(trace: Trace, most_lanes: int) -> list[PageRow]:
             rows.append(PageRow("single", number, name, group.place, depth, group.tasks))
             continue
         kind: PageRowKind = "crowd" if len(group.lanes) > MOST_LANES else "head"
-        is_open = number in opened and len(group.lanes) <= most_lanes
-        rows.append(PageRow(kind, number, label, group.place, depth, group.tasks, is_open=is_open))
-        if len(group.lanes) <= most_lanes:
-            for index, lane in enumerate(group.lanes, 1):
-                name = f"lane {index}: {number_of(len(lane), 'task')}"
-                if len(lane) == 1:
-                    name = _with_name(labels[lane[0]], lane[0])
-                rows.append(PageRow("lane", number, name, "", depth + 1, lane))
+        rows.append(PageRow(kind, number, label, group.place, depth, group.tasks, is_open=number in opened))
+        for index, lane in enumerate(group.lanes, 1):
+            name = f"lane {index}: {number_of(len(lane), 'task')}"
+            if len(lane) == 1:
+                name = _with_name(labels[lane[0]], lane[0])
+            rows.append(PageRow("lane", number, name, "", depth + 1, lane))
     for number, row in enumerate(threads, len(groups)):
         rows.append(PageRow("thread", number, elided(row.label, _MOST_LABEL), row.place, 0, row=row))
     return rows

@@ -33,7 +33,7 @@ _PLACE_CHARACTERS = 38  # of a name and its place side by side
 _NAME_TIP = f'<div style="{TIP_STYLE}"><b>@label</b>\n@place\n@detail</div>'
 
 
-def row_source_of(rows: Sequence[PageRow], tasks: Mapping[Task, int]) -> tuple[ColumnDataSource, list[int]]:
+def row_source_of(rows: Sequence[PageRow], tasks: Mapping[Task, int]) -> tuple[ColumnDataSource, ColumnDataSource]:
     """Return the rows as columns, and the numbers of their tasks, those of all rows one after the other."""
     members = [[tasks[task] for task in row.tasks] for row in rows]
     groups = [row.kind in ("head", "crowd") for row in rows]
@@ -46,7 +46,7 @@ def row_source_of(rows: Sequence[PageRow], tasks: Mapping[Task, int]) -> tuple[C
         "shown_place": [
             row.place if 2 * row.depth + len(row.label) + len(row.place) <= _PLACE_CHARACTERS else "" for row in rows
         ],
-        "detail": [told_of_thread(row.row) if row.row is not None else told(row.tasks) for row in rows],
+        "detail": [_detail(row) for row in rows],
         "search": [f"{row.label} {row.place}".lower() for row in rows],
         "shade": ["#FFFFFF" for _ in rows],
         "indent": np.array([4 + 11 * row.depth for row in rows], dtype=np.float32),
@@ -63,7 +63,14 @@ def row_source_of(rows: Sequence[PageRow], tasks: Mapping[Task, int]) -> tuple[C
         "top": np.full(len(rows), np.nan),
         "bottom": np.full(len(rows), np.nan),
     }
-    return ColumnDataSource(columns, name="rows"), [number for row in members for number in row]
+    numbers = np.array([number for row in members for number in row], dtype=np.int32)
+    return ColumnDataSource(columns, name="rows"), ColumnDataSource({"task": numbers}, name="members")
+
+
+def _detail(row: PageRow) -> str:
+    if row.row is not None:
+        return told_of_thread(row.row)
+    return told(row.tasks) if row.tasks else ""
 
 
 def names_plot(source: ColumnDataSource, row_range: Range1d) -> Any:

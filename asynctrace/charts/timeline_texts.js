@@ -14,7 +14,7 @@ function write() {
     const end = Math.min(right[bar], time.end)
     const room = Math.floor(((end - begin) / per_px - 6) / CHARACTER_PX)
     if (room >= FEWEST && bottom[bar] > range.end && top[bar] < range.start && bottom[bar] - top[bar] > 0.6) {
-      const text = words[awaited[bar]]
+      const text = words.data.text[awaited[bar]]
       data.x.push((begin + end) / 2)
       data.y.push((top[bar] + bottom[bar]) / 2)
       data.text.push(text.length <= room ? text : `${text.slice(0, room - 1)}…`)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import asynctrace
-from asynctrace.charts import timeline
+from asynctrace.charts import timeline, timeline_content
 from asynctrace.cli import main
 from asynctrace.errors import AsynctraceError, MissingPackageError
 from asynctrace.model.trace import Trace
@@ -30,7 +30,8 @@ def gather(tasks: int = 3) -> Trace:
     fake = FakeTrace(source="gather.py")
     main = fake.task("main", states=[("running", 0, 2), ("waiting", 2, 1000, "gather", "asyncio.gather(*counts)")])
     for index in range(tasks):
-        states = [("running", 2 + index, 3 + index), ("waiting", 3 + index, 999, "sleep", "asyncio.sleep(1)")]
+        begin = 2 + index % 300
+        states = [("running", begin, begin + 1), ("waiting", begin + 1, 999, "sleep", "asyncio.sleep(1)")]
         fake.task("count", line=2, creator=main, states=states)
     return fake.build()
 
@@ -116,7 +117,7 @@ def test_what_was_lost_and_what_must_be_known_is_said() -> None:
 
 
 def test_many_short_states_are_mixed_and_this_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline, "MOST_BARS", 4_000)
+    monkeypatch.setattr(timeline_content, "MOST_BARS", 4_000)
     fake = FakeTrace(source="storm.py", unit_ns=1000)
     for _ in range(2):
         states = [(("running", "ready")[index % 2], index, index + 1) for index in range(10_000)]
@@ -130,14 +131,16 @@ def test_many_short_states_are_mixed_and_this_is_said(monkeypatch: pytest.Monkey
     assert "a colour&#x27;s height is its share of the time" in page
 
 
-def test_of_a_group_too_large_to_draw_only_the_sum_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline, "MOST_BARS", 4_000)
+def test_of_a_group_too_large_to_draw_the_first_lanes_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeline_content, "MOST_BARS", 4_000)
     trace = gather(3_000)
 
     page = timeline.timeline_html(trace)
 
-    assert sources(page)["rows"]["label"] == ["main", "count ×3,000"]
-    assert "only the sum is shown" in page
+    labels = sources(page)["rows"]["label"]
+    assert labels[:3] == ["main", "count ×3,000", "count #1"]
+    assert labels[-2:] == ["count #1999", "1,001 more lanes, only in the sum above"]
+    assert "only the first lanes are shown" in page
 
 
 def test_without_anything_to_show_it_says_so() -> None:
