@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from os import PathLike
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from asynctrace.replacing import replacing
 
 PAGE_SUFFIX = ".html"
 GENERATOR = b'<meta name="generator" content="asynctrace '  # near the beginning of each page: it is ours
+_OLDEST_BOKEH = (3, 8)
 _SHORT_NOTE = (
     "More ran here than a browser can draw: of the largest groups only the first lanes are shown, and the sum of all."
 )
@@ -53,8 +55,11 @@ def timeline_html(trace: Trace) -> str:
 
 
 def require_bokeh() -> None:
-    """Raise MissingPackageError when Bokeh cannot be imported."""
+    """Raise MissingPackageError when Bokeh cannot be imported, or is too old: such put names into a page as HTML."""
     try:
-        import bokeh  # noqa: F401  # only whether it is there
+        import bokeh
     except ImportError as error:
         raise MissingPackageError("the interactive page needs bokeh: install it (pip install bokeh)") from error
+    version = str(bokeh.__version__)
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST_BOKEH:
+        raise MissingPackageError(f"the interactive page needs bokeh 3.8 or later, not {version}: pip install -U bokeh")

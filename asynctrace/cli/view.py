@@ -21,7 +21,7 @@ from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, FormatError
 
 NAME = "view"
-HELP = "open a recording in ui.perfetto.dev, in your browser"
+HELP = "open a recording in ui.perfetto.dev, or write an interactive page of it"
 EXAMPLE = "asynctrace view trace.pftrace"
 
 PAGE = "https://ui.perfetto.dev"

@@ -157,6 +157,13 @@ def test_without_bokeh_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_with_a_bokeh_that_is_too_old_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bokeh.__version__", "3.7.10")
+
+    with pytest.raises(MissingPackageError, match=r"needs bokeh 3\.8 or later, not 3\.7\.10"):
+        timeline.timeline_html(gather())
+
+
 def test_threads_and_processes_have_rows_too() -> None:
     fake = FakeTrace(source="threads.py")
     thread = fake.thread("Thread-1 (count)")
