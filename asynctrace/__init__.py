@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from asynctrace.errors import RecordingError as RecordingError
     from asynctrace.errors import UsageError as UsageError
     from asynctrace.formats import load as load
+    from asynctrace.jupyter import load_ipython_extension as load_ipython_extension
+    from asynctrace.jupyter import unload_ipython_extension as unload_ipython_extension
     from asynctrace.model.trace import Trace as Trace
     from asynctrace.recording import Recording as Recording
     from asynctrace.recording import record as record
@@ -44,10 +46,12 @@ _HOMES = {
     "compare": "asynctrace.comparison",
     "core": "asynctrace.cores",
     "load": "asynctrace.formats",
+    "load_ipython_extension": "asynctrace.jupyter",
     "new_event_loop": "asynctrace.runner",
     "record": "asynctrace.recording",
     "run": "asynctrace.runner",
     "traced": "asynctrace.decorator",
+    "unload_ipython_extension": "asynctrace.jupyter",
 }
 
 __all__ = [

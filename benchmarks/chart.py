@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from asynctrace.charts.looks import GREY_TEXT, GRID, LOOKS, TEXT
 from asynctrace.charts.output import DPI, write_figure
-from asynctrace.charts.style import FONT, GREY_TEXT, GRID, LOOKS, MEDIUM, SMALL, TEXT, TITLE, write
+from asynctrace.charts.style import FONT, MEDIUM, SMALL, TITLE, write
 from benchmarks.peers import PEERS
 from benchmarks.ratios import CORES, Case, Failed, Found, Ratio
 

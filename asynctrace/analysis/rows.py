@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Literal
 
 from asynctrace.analysis.row_names import file_name, short_name, thread_name, worker_names
@@ -48,8 +49,8 @@ def gantt_rows(trace: Trace, *, most: int = MOST_ROWS) -> list[Row]:
     shown = [task for task in tasks if task.is_user] or tasks  # only library tasks: then they are the subject
     visible = set(shown)
     library = [task for task in tasks if task not in visible]
-    threads = _thread_rows(trace)
-    last = [_folded(f"library: {_number(len(library), 'task')}", library)] if library else []
+    threads = thread_rows(trace)
+    last = [_folded(f"library: {number_of(len(library), 'task')}", library)] if library else []
     if len(shown) + len(threads) + len(last) <= most:
         return [*_single_rows(shown), *threads, *last]
     room = most - len(last)
@@ -79,7 +80,7 @@ def place_of(file: str, line: int) -> str:
 
 
 def _single_rows(tasks: Sequence[Task]) -> list[Row]:
-    tree = _tree(tasks, lambda task: task)
+    tree = creation_tree(tasks, lambda task: task)
     labels = task_labels(group[0] for _, group in tree)
     return [
         Row(
@@ -97,7 +98,7 @@ def _single_rows(tasks: Sequence[Task]) -> list[Row]:
 
 def _group_rows(tasks: Sequence[Task], room: int) -> list[Row]:
     """Return at most `room` rows: a group of one is a row, a larger one shares lanes."""
-    groups = _tree(tasks, lambda task: (task.label, task.file, task.line))
+    groups = creation_tree(tasks, lambda task: (task.label, task.file, task.line))
     spare: list[Task] = []
     if len(groups) > room:
         # The smallest groups share one last row: that leaves out the least of the picture.
@@ -111,7 +112,7 @@ def _group_rows(tasks: Sequence[Task], room: int) -> list[Row]:
     for (depth, group), share in zip(groups, shares, strict=True):
         rows += _lanes_of(group, depth, share)
     if spare:
-        rows.append(_folded(f"{_number(len(spare), 'other task')}", spare))
+        rows.append(_folded(f"{number_of(len(spare), 'other task')}", spare))
     return rows
 
 
@@ -143,7 +144,7 @@ def _lanes_of(group: Sequence[Task], depth: int, share: int) -> list[Row]:
         for index, lane in enumerate(lanes)
     ]
     if rest:
-        rows.append(replace(_folded(f"{_number(len(lanes), 'lane')}; {len(rest):,} more folded", rest), depth=depth))
+        rows.append(replace(_folded(f"{number_of(len(lanes), 'lane')}; {len(rest):,} more folded", rest), depth=depth))
     return rows
 
 
@@ -155,16 +156,21 @@ def packed(tasks: Iterable[Task], most: int) -> tuple[list[list[Task]], list[Tas
     """
     lanes: list[list[Task]] = []
     rest: list[Task] = []
-    for task in tasks:
-        for lane in lanes:
-            if lane[-1].end_ns <= task.created_ns:
-                lane.append(task)
-                break
+    busy: list[tuple[int, int]] = []  # (end of its last task, lane)
+    free: list[int] = []
+    for task in sorted(tasks, key=lambda task: task.created_ns):
+        while busy and busy[0][0] <= task.created_ns:
+            heappush(free, heappop(busy)[1])
+        if free:
+            lane = heappop(free)
+        elif len(lanes) < most:
+            lane = len(lanes)
+            lanes.append([])
         else:
-            if len(lanes) < most:
-                lanes.append([task])
-            else:
-                rest.append(task)
+            rest.append(task)
+            continue
+        lanes[lane].append(task)
+        heappush(busy, (task.end_ns, lane))
     return lanes, rest
 
 
@@ -186,7 +192,7 @@ def _shares(wanted: Sequence[int], room: int) -> list[int]:
     return shares
 
 
-def _tree(tasks: Sequence[Task], key: Callable[[Task], Hashable]) -> list[tuple[int, list[Task]]]:
+def creation_tree(tasks: Sequence[Task], key: Callable[[Task], Hashable]) -> list[tuple[int, list[Task]]]:
     """Return (depth, tasks of one key) in order of creation, children after their creator.
 
     A creator that is not among `tasks` stands for its own creator.
@@ -223,7 +229,8 @@ def _leads_to(above: dict[Hashable, Hashable | None], start: Hashable | None, ta
     return False
 
 
-def _thread_rows(trace: Trace) -> list[Row]:
+def thread_rows(trace: Trace) -> list[Row]:
+    """Return a row for each thread and worker process that worked off the loop."""
     stretches = call_stretches(trace)
     calls = calls_at_work(trace)
     workers = worker_names(trace)
@@ -266,7 +273,7 @@ def _folded(label: str, tasks: Sequence[Task]) -> Row:
 
 def _folded_threads(rows: Sequence[Row]) -> Row:
     return Row(
-        "folded", f"{_number(len(rows), 'more thread')}", stretches=tuple(strongest(row.stretches for row in rows))
+        "folded", f"{number_of(len(rows), 'more thread')}", stretches=tuple(strongest(row.stretches for row in rows))
     )
 
 
@@ -274,5 +281,6 @@ def _ends(ended: Iterable[Task | Call]) -> tuple[tuple[int, str], ...]:
     return tuple((one.end_ns, one.outcome) for one in ended)
 
 
-def _number(count: int, noun: str) -> str:
+def number_of(count: int, noun: str) -> str:
+    """Return "1 task", "1,024 tasks"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

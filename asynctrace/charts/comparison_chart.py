@@ -91,7 +91,7 @@ class _Clock:
 
     def duration(self, seconds: float) -> str:
         """Return a duration for the gutter."""
-        from asynctrace.charts.style import duration_text
+        from asynctrace.charts.looks import duration_text
 
         if self.is_real:
             return duration_text(seconds * 1e9)
@@ -178,7 +178,7 @@ class _Drawing:
 
     def _fitting(self, candidates: Sequence[str], width: float, *, tail: str = "", **font: Any) -> str:
         """Return the first text that fits into `width` inches, else the last one cut short, before its `tail`."""
-        from asynctrace.charts.style import drawable
+        from asynctrace.charts.looks import drawable
 
         for text in candidates:
             if self._width(text, **font) <= width:
@@ -194,7 +194,7 @@ class _Drawing:
         return text[:fits].rstrip() + tail
 
     def _panel(self, index: int) -> Axes:
-        from asynctrace.charts.style import TEXT
+        from asynctrace.charts.looks import TEXT
 
         version, panel = self.versions[index], self.panels[index]
         bottom, height = self.places.panels[index]
@@ -220,7 +220,8 @@ class _Drawing:
 
     def _bars(self, ax: Axes, version: Version, panel: Panel, height: float) -> None:
         from asynctrace.charts.comparison_bars import draw_rows
-        from asynctrace.charts.style import BAR_HEIGHT, SMALL, TEXT, write_beside
+        from asynctrace.charts.looks import TEXT
+        from asynctrace.charts.style import BAR_HEIGHT, SMALL, write_beside
 
         trace = version.trace
         assert trace is not None  # there are rows
@@ -235,7 +236,8 @@ class _Drawing:
 
     def _frame_text(self, ax: Axes, version: Version, *, has_rows: bool, width: float) -> None:
         """Put into an empty frame why it is empty; beside the bars of a version that failed, its error."""
-        from asynctrace.charts.style import GREY_TEXT, LOOKS, SMALL, write, write_beside
+        from asynctrace.charts.looks import GREY_TEXT, LOOKS
+        from asynctrace.charts.style import SMALL, write, write_beside
 
         if has_rows and version.error is None:
             return
@@ -258,7 +260,8 @@ class _Drawing:
             write_beside(ax, shown, (spot, ax.get_ylim()[0] / 2), (14, 0), va="center", size=SMALL, color=color)
 
     def _gutter(self, index: int, middle: float) -> None:
-        from asynctrace.charts.style import GREY_TEXT, LOOKS, SMALL, TEXT, write
+        from asynctrace.charts.looks import GREY_TEXT, LOOKS, TEXT
+        from asynctrace.charts.style import SMALL, write
 
         version, lines = self.versions[index], self._figures(index)
         room = place.GUTTER - 0.25
@@ -279,7 +282,8 @@ class _Drawing:
             y -= place.LINE
 
     def _time_axes(self, axes: Sequence[Axes]) -> None:
-        from asynctrace.charts.style import drawable, format_time_axis
+        from asynctrace.charts.looks import drawable
+        from asynctrace.charts.style import format_time_axis
 
         unit = None if self.clock.is_real else ("", 1.0)
         for ax in axes:
@@ -290,7 +294,8 @@ class _Drawing:
             axes[-1].set_xlabel(drawable(label), parse_math=False)
 
     def _heading(self, title: str | None) -> None:
-        from asynctrace.charts.style import TEXT, write
+        from asynctrace.charts.looks import TEXT
+        from asynctrace.charts.style import write
 
         finding = find(self.versions, self.panels, self.baseline)
         width = place.WIDTH - 2 * place.MARGIN
@@ -319,7 +324,8 @@ class _Drawing:
                 break
 
     def _footer(self, notes: Sequence[str]) -> None:
-        from asynctrace.charts.style import GREY_TEXT, SMALL, write
+        from asynctrace.charts.looks import GREY_TEXT
+        from asynctrace.charts.style import SMALL, write
 
         for index, note in enumerate(notes):
             y = (place.FOOTER_LINE * (len(notes) - index - 0.5)) / self.places.height

@@ -15,18 +15,15 @@ from asynctrace.analysis.intervals import Interval
 from asynctrace.analysis.rows import Row
 from asynctrace.analysis.slices import Slice
 from asynctrace.analysis.wakes import Wake
-from asynctrace.charts.gantt_text import text_width
+from asynctrace.charts.looks import END_MARKS, LOOKS, TEXT
 from asynctrace.charts.mix_drawing import draw_mixes
 from asynctrace.charts.mixing import Mix, unmixed
 from asynctrace.charts.style import (
     BAR_HEIGHT,
-    END_MARKS,
     FONT,
-    LOOKS,
     MARK_POINTS,
     SLIVER_POINTS,
     SMALL,
-    TEXT,
     Bar,
     draw_bar_texts,
     draw_bars,
@@ -34,6 +31,7 @@ from asynctrace.charts.style import (
     draw_running,
     points_to_x,
     shortened,
+    text_width,
     write,
 )
 from asynctrace.model.trace import Task

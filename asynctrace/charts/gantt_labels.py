@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 
 from asynctrace.analysis.rows import Row
 from asynctrace.charts.gantt_bars import RowPlaces
-from asynctrace.charts.gantt_text import text_width
-from asynctrace.charts.style import FONT, GREY_TEXT, MEDIUM, SMALL, TEXT, elided, write_beside
+from asynctrace.charts.looks import GREY_TEXT, TEXT, elided
+from asynctrace.charts.style import FONT, MEDIUM, SMALL, text_width, write_beside
 
 EDGE_IN = 0.15  # free at the edges of the page
 _INDENT_POINTS = 11.0

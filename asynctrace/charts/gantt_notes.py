@@ -10,19 +10,8 @@ from matplotlib.axes import Axes
 from asynctrace.analysis.holding import holding_steps
 from asynctrace.analysis.row_names import short_name
 from asynctrace.charts.gantt_bars import RowPlaces
-from asynctrace.charts.gantt_text import text_width
-from asynctrace.charts.style import (
-    FONT,
-    GREY_TEXT,
-    LOOKS,
-    SLIVER_POINTS,
-    SMALL,
-    TEXT,
-    duration_text,
-    elided,
-    points_to_x,
-    write_beside,
-)
+from asynctrace.charts.looks import GREY_TEXT, LOOKS, TEXT, duration_text, elided
+from asynctrace.charts.style import FONT, SLIVER_POINTS, SMALL, points_to_x, text_width, write_beside
 from asynctrace.model.trace import Trace
 
 LINE_IN = 0.17

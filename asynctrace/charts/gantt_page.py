@@ -17,19 +17,18 @@ from asynctrace.charts.gantt_bars import SLICE_STEP, RowPlaces, draw_rows, draw_
 from asynctrace.charts.gantt_labels import EDGE_IN, column_of, draw_labels, tick_label
 from asynctrace.charts.gantt_notes import LINE_IN, draw_notes, notes_of
 from asynctrace.charts.gantt_strip import draw_strip
-from asynctrace.charts.gantt_text import footer_lines, headline, text_width
+from asynctrace.charts.gantt_text import footer_lines, headline
+from asynctrace.charts.looks import GREY_TEXT, TEXT, drawable
 from asynctrace.charts.mixing import MIX_NOTE
 from asynctrace.charts.style import (
     FONT,
-    GREY_TEXT,
     MEDIUM,
     SMALL,
-    TEXT,
     TITLE,
     draw_legend,
-    drawable,
     format_time_axis,
     legend_entries,
+    text_width,
     write,
 )
 from asynctrace.model.trace import Task, Trace

@@ -1,20 +1,15 @@
-"""The words of a Gantt chart: its title, its footer, and how wide a text is on the page."""
+"""The words of a Gantt chart: its title and its footer."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from textwrap import wrap
-from typing import Literal
-
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
 
 from asynctrace import __version__
 from asynctrace.analysis import row_names
 from asynctrace.analysis.loops import busy_shares
 from asynctrace.analysis.progress import peak_and_mean
-from asynctrace.charts.style import FONT, drawable, duration_text, elided
+from asynctrace.charts.looks import duration_text, elided
 from asynctrace.model.trace import Trace
 
 _MOST_NOTES = 4
@@ -68,15 +63,3 @@ def footer_lines(trace: Trace, notes: tuple[str, ...], width: int) -> list[str]:
 def counted(count: int, noun: str) -> str:
     """Return "1 task", "41 tasks"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-@lru_cache(maxsize=4096)
-def text_width(text: str, size: float, weight: Literal["normal", "bold"] = "normal") -> float:
-    """Return the width of `text` in points."""
-    if not text.strip():
-        return 0.0
-    # A dollar sign would begin a formula here; "S" is as wide.
-    path = TextPath(
-        (0, 0), drawable(text).replace("$", "S"), prop=FontProperties(family=FONT, size=size, weight=weight)
-    )
-    return float(path.get_extents().x1)

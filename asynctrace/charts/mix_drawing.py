@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
+from asynctrace.charts.looks import LOOKS, StateName
 from asynctrace.charts.mixing import Mix
-from asynctrace.charts.style import LOOKS, StateName, points_to_y
+from asynctrace.charts.style import points_to_y
 
 _STACK: tuple[StateName, ...] = ("running", "blocking", "ready", "waiting")  # from the bottom
 # Of running, else a busy loop's many short steps would not show at all: 1 pt, 2 px of a PNG, inside half the outline.

@@ -7,7 +7,7 @@ place before drawing bars, marks or texts into it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -16,20 +16,19 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PathCollection, PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.path import Path
 from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from asynctrace.analysis.row_names import visible
+from asynctrace.charts.looks import END_MARKS, GRID, LOOKS, TEXT, StateName, drawable, time_unit
 
-TEXT = "#222222"
-GREY_TEXT = "#6B6B6B"
-GRID = "#DDDDDD"
 FONT = "DejaVu Sans"  # shipped with matplotlib, so that a picture is the same on every machine
 MONOSPACE = "DejaVu Sans Mono"
 MONOSPACE_ADVANCE = 0.602  # width of a character of MONOSPACE, in em
@@ -39,32 +38,9 @@ TITLE = 13.0
 SLIVER_POINTS = 1.5  # 2 px of a screen: the least width of a running bar
 MARK_POINTS = 6.0  # from a bar's end to the middle of its mark
 BAR_HEIGHT = 0.7  # of a row
-_MOST_DRAWN = 400  # characters; no page is wider
 
-StateName = Literal["running", "waiting", "ready", "blocking", "starting"]
 Bar = tuple[float, float, float]  # start, end, y of the middle; in data units
 
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How the bars of a state are drawn, and its name in the legend."""
-
-    face: str
-    edge: str
-    edge_points: float
-    hatch: str | None
-    legend: str
-    zorder: float
-
-
-# In the order of the legend. A hatch has the colour of its edge.
-LOOKS: dict[StateName, Look] = {
-    "running": Look("#0B5394", "none", 0.0, None, "running", 2.3),
-    "waiting": Look("#DCEAF5", "#5B7C99", 0.9, None, "waiting (on what)", 2.1),
-    "ready": Look("#E69F00", "#FFFFFF", 0.0, "////", "ready, loop busy", 2.2),
-    "blocking": Look("#B8371B", "#FFFFFF", 1.0, "xx", "blocking the loop", 2.4),
-    "starting": Look("#FFFFFF", "#8A8A8A", 0.7, "....", "starting up", 2.0),
-}
 
 # Drawn as markers, not as characters: a character would depend on the fonts of whoever opens an SVG.
 _SLASHED_CIRCLE = Path.make_compound_path(Path.unit_circle(), Path([(-0.707, -0.707), (0.707, 0.707)]))
@@ -79,24 +55,6 @@ _MARK_STYLES: dict[str, dict[str, Any]] = {
     "cancelled": {"markersize": 6.5, "markerfacecolor": "white", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
     "unfinished": {"markersize": 6.0, "markerfacecolor": "white", "markeredgecolor": TEXT, "markeredgewidth": 1.0},
 }
-END_MARKS = tuple(_MARKERS)  # outcomes that have a mark: a returned or closed one has none
-
-
-def elided(text: str, most: int) -> str:
-    """Return `text` on one line, as it can be drawn, with at most `most` characters; its beginning and end stay.
-
-    matplotlib raises on a lone surrogate, and an SVG with a control character is none.
-    """
-    text = visible(text if len(text) <= most else f"{text[:most]}{text[-most:]}")
-    if len(text) <= most:
-        return text
-    head = (most - 1) // 2
-    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
-
-
-def drawable(text: str) -> str:
-    """Return `text`, which may be any program's, as it can be drawn."""
-    return elided(text, _MOST_DRAWN)
 
 
 def write(on: Axes | Figure, x: float, y: float, text: str, **options: Any) -> Text:
@@ -333,15 +291,6 @@ def draw_bar_texts(
             )
 
 
-def time_unit(span_s: float) -> tuple[str, float]:
-    """Return the unit for a time axis of `span_s` seconds, and how many of it make a second."""
-    if span_s >= 1.0:
-        return "seconds", 1.0
-    if span_s >= 1e-3:
-        return "milliseconds", 1e3
-    return "microseconds", 1e6
-
-
 def format_time_axis(
     ax: Axes,
     span_s: float,
@@ -376,11 +325,13 @@ def _decimals(ax: Axes, per_second: float) -> int:
     return next((digits for digits in range(4) if abs(round(step, digits) - step) < step * 1e-6), 4)
 
 
-def duration_text(duration_ns: float) -> str:
-    """Return a duration for a title or label, three significant digits: "1.00 s", "212 ms", "35.0 µs"."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if duration_ns >= size * 0.9995:
-            value = duration_ns / size
-            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-            return f"{value:.{digits}f} {unit}"
-    return f"{duration_ns:.0f} ns"
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, weight: Literal["normal", "bold"] = "normal") -> float:
+    """Return the width of `text` in points."""
+    if not text.strip():
+        return 0.0
+    # A dollar sign would begin a formula here; "S" is as wide.
+    path = TextPath(
+        (0, 0), drawable(text).replace("$", "S"), prop=FontProperties(family=FONT, size=size, weight=weight)
+    )
+    return float(path.get_extents().x1)

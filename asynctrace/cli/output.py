@@ -8,6 +8,8 @@ from asynctrace.errors import UsageError
 
 # Bytes at the beginning and at the end of a picture in which its metadata names the program that wrote it.
 _METADATA_BYTES = 4096
+# At the beginning of a page, before anything that could be the traced program's.
+_PAGE_BYTES = 200
 # At the beginning of OTLP JSON, in which the first resource says who it is of.
 _RESOURCE_BYTES = 65536
 
@@ -15,7 +17,7 @@ _RESOURCE_BYTES = 65536
 def checked_output(path: str, suffixes: Collection[str], *, is_forced: bool) -> Path:
     """Return `path`, absolute, if a file may be written there.
 
-    A trace or picture of ours that is there already may be replaced; any other file only when `is_forced`.
+    A trace, picture or page of ours that is there already may be replaced; any other file only when `is_forced`.
 
     Raises:
         UsageError: If the suffix is none of `suffixes`, the folder is missing or closed to us, or the path is taken.
@@ -39,9 +41,12 @@ def checked_output(path: str, suffixes: Collection[str], *, is_forced: bool) -> 
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether asynctrace wrote the trace or picture at `path`, in the format that its suffix tells."""
+    """Return whether asynctrace wrote the trace, picture or page at `path`, in the format that its suffix tells."""
     from asynctrace.charts.output import PICTURE_SUFFIXES
+    from asynctrace.charts.timeline import PAGE_SUFFIX
 
+    if path.suffix.lower() == PAGE_SUFFIX:
+        return _is_our_page(path)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _is_our_picture(path)
     if path.name.lower().endswith(".otlp.json"):
@@ -60,6 +65,17 @@ def _is_our_picture(path: Path) -> bool:
             return b"asynctrace" in head or b"asynctrace" in file.read()
     except OSError:
         return False
+
+
+def _is_our_page(path: Path) -> bool:
+    from asynctrace.charts.timeline import GENERATOR
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PAGE_BYTES)
+    except OSError:
+        return False
+    return head.startswith(b"<!DOCTYPE html>") and GENERATOR in head
 
 
 def _is_our_otlp(path: Path) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asynctrace.charts.output import PICTURE_SUFFIXES
+from asynctrace.charts.timeline import PAGE_SUFFIX
 from asynctrace.cli import complain, tell
 from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         default="trace.pftrace",
         metavar="FILE",
-        help="where to save: .pftrace, .json, .speedscope.json, .parquet, or .png .svg .pdf",
+        help="where to save: .pftrace, .json, .speedscope.json, .parquet, .html, or .png .svg .pdf",
     )
     parser.add_argument(
         "--include", action="append", default=[], metavar="GLOB", help="record only code in files that match"
@@ -76,10 +77,12 @@ def main(args: argparse.Namespace) -> int:
         program = find_program(args.program)
     else:
         raise UsageError("nothing to run: asynctrace run SCRIPT, or asynctrace run -m MODULE")
-    output = checked_output(args.output, (*SAVED_SUFFIXES, *PICTURE_SUFFIXES), is_forced=args.force)
+    output = checked_output(args.output, (*SAVED_SUFFIXES, *PICTURE_SUFFIXES, PAGE_SUFFIX), is_forced=args.force)
     require_packages(output)
     if output.suffix.lower() in PICTURE_SUFFIXES and find_spec("matplotlib") is None:
         raise MissingPackageError(f"{args.output} needs matplotlib: install matplotlib, or use -o trace.pftrace")
+    if output.suffix.lower() == PAGE_SUFFIX and find_spec("bokeh") is None:
+        raise MissingPackageError(f"{args.output} needs bokeh: install bokeh, or use -o trace.pftrace")
     saving = _Saving(output, args.output, is_quiet=args.quiet)
     # Exit handlers run last in, first out: registered before the program and before anything that the recording
     # imports, ours is the last. The program's threads have been joined by then, its child processes have ended.

@@ -1,6 +1,6 @@
-"""`asynctrace view`: open a recording in Perfetto's page, which fetches it from this machine, once.
+"""`asynctrace view`: open a recording in Perfetto's page, which fetches it from this machine, once; or write a page.
 
-The page's security policy lets it fetch from http://127.0.0.1:9001 only; see Perfetto's own tools/open_trace_in_ui.
+Perfetto's security policy lets it fetch from http://127.0.0.1:9001 only; see Perfetto's own tools/open_trace_in_ui.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
+from asynctrace.analysis.row_names import visible
+from asynctrace.charts.timeline import PAGE_SUFFIX, require_bokeh, write_timeline
+from asynctrace.cli.output import checked_output
 from asynctrace.errors import AsynctraceError, FormatError
 
 NAME = "view"
-HELP = "open a recording in ui.perfetto.dev, in your browser"
+HELP = "open a recording in ui.perfetto.dev, or write an interactive page of it"
 EXAMPLE = "asynctrace view trace.pftrace"
 
 PAGE = "https://ui.perfetto.dev"
@@ -28,9 +31,15 @@ PORT = 9001
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a recording, from asynctrace run or Trace.save")
     parser.add_argument("--no-browser", action="store_true", help="only print the address to open")
+    parser.add_argument(
+        "--html", metavar="OUT", help="write an interactive page instead, one .html file that works without a network"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a file that asynctrace did not write")
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.html is not None:
+        return _write_page(args)
     path = Path(args.file)
     _check(path)
     try:
@@ -48,6 +57,16 @@ def main(args: argparse.Namespace) -> int:
             print(f"opened {address}")
         print("The page fetches the recording from here; it does not leave your machine. Ctrl-C ends.", flush=True)
         server.serve_once()
+    return 0
+
+
+def _write_page(args: argparse.Namespace) -> int:
+    output = checked_output(args.html, (PAGE_SUFFIX,), is_forced=args.force)
+    require_bokeh()  # without it, nothing is loaded in vain
+    from asynctrace.formats import load
+
+    write_timeline(load(args.file), output)
+    print(f"saved {visible(args.html)}: open it in any browser")
     return 0
 
 

@@ -28,6 +28,7 @@ CallKind = Literal["traced", "function", "thread", "job", "process"]
 JobKind = Literal["thread", "process", "other"]
 
 _PICTURES = (".png", ".svg", ".pdf")
+_PAGE = ".html"
 
 
 @dataclass(slots=True, eq=False)
@@ -274,12 +275,17 @@ class Trace:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the trace to `path`; the suffix tells the format.
 
-        .pftrace is the recording itself, for `asynctrace.load` and Perfetto; .png, .svg and .pdf are a Gantt chart;
-        .json is Chrome trace JSON, .speedscope.json is for speedscope; with .gz appended these are compressed. .parquet
-        is a table of states and coroutines, for DuckDB and the like.
+        .pftrace is the recording itself, for `asynctrace.load` and Perfetto; .png, .svg and .pdf are a Gantt chart,
+        .html is an interactive page; .json is Chrome trace JSON, .speedscope.json is for speedscope; with .gz appended
+        these are compressed. .parquet is a table of states and coroutines, for DuckDB and the like.
         """
         if os.fspath(path).lower().endswith(_PICTURES):
             self.gantt(path)
+            return
+        if os.fspath(path).lower().endswith(_PAGE):
+            from asynctrace.charts.timeline import write_timeline
+
+            write_timeline(self, path)
             return
         from asynctrace.formats import save
 
@@ -362,7 +368,7 @@ def check_output(path: str) -> None:
     from asynctrace.errors import UsageError
     from asynctrace.formats import checked_suffix
 
-    if not path.lower().endswith(_PICTURES):
+    if not path.lower().endswith((*_PICTURES, _PAGE)):
         checked_suffix(path)
     folder = os.path.dirname(path)
     if "\0" in path:

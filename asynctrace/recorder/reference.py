@@ -73,7 +73,7 @@ class TracedHooks(Protocol):
     wants_tasks: bool  # also undecorated ones: `task_started`
 
     def started(self, id: int, code: CodeType, awaiter: int, is_generator: bool) -> None:
-        """A coroutine, or a call, starts; `awaiter` is the coroutine that awaits it, 0: none, ROOT: a task drives it."""
+        """A coroutine, or a call, starts; `awaiter` is the coroutine that awaits it, or ROOT; 0: that is not known."""
 
     def task_started(self, id: int, task: Any) -> None:
         """The first step of a task begins."""

@@ -98,6 +98,9 @@ def test_it_is_drawn_and_compared(folder: Path, env: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"saved {SHOWN}.otlp.json: ")
 
+    done = command(folder, "view", TRACE, "--html", "o\nut\udce9.html", "--force", env=env)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"saved {SHOWN}.html: open it in any browser\n", "")
+
     done = command(folder, "compare", TRACE, SCRIPT, "-o", "x.svg", env=env)
     assert done.returncode == 0
     assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [

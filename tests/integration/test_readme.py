@@ -1,6 +1,7 @@
 """Every command and snippet of the README runs.
 
-A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: view`, `run: receiver` (with
+A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: cell` (one of those of a
+notebook), `run: view`, `run: receiver` (with
 one of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
 these, asked once, stopped), `run: duckdb` (on Parquet files of two recordings), or `file: NAME` (there for the others).
 """
@@ -99,7 +100,7 @@ def _record(place: Path) -> None:
 
 
 def test_every_kind_of_block_is_run_by_some_test() -> None:
-    known = {"shell", "python", "notebook", "view", "receiver", "install", "server", "duckdb", "file"}
+    known = {"shell", "python", "notebook", "cell", "view", "receiver", "install", "server", "duckdb", "file"}
 
     assert {block.how for block in _BLOCKS} <= known
 
@@ -147,6 +148,16 @@ def test_notebook(block: Block, place: Path) -> None:
     client.execute(env=_environment(place))
 
     assert [output for output in notebook.cells[0].outputs if "image/png" in output.get("data", {})]
+
+
+def test_the_cells_of_a_notebook(place: Path) -> None:
+    blocks = [block.text for block in _BLOCKS if block.how == "cell"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in blocks])
+    client = nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(place)}})
+
+    client.execute(env=_environment(place))
+
+    assert [output for output in notebook.cells[-1].outputs if "image/png" in output.get("data", {})]
 
 
 @pytest.mark.parametrize("block", _of("view"))

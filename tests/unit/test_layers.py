@@ -175,9 +175,11 @@ def test_import_loads_next_to_nothing() -> None:
         "import asynctrace.formats.chrome, asynctrace.formats.speedscope, asynctrace.cli.convert",
         "import asynctrace.analysis.summary, asynctrace.cli.summary",
         "from asynctrace import record, run, traced, load, new_event_loop, core",
+        "from asynctrace import load_ipython_extension",
+        "import asynctrace.cli.view",
     ],
 )
 def test_heavy_packages_are_not_loaded(statement: str) -> None:
-    heavy = {"matplotlib", "numpy", "opentelemetry", "pyarrow", "rich"}
+    heavy = {"IPython", "bokeh", "matplotlib", "numpy", "opentelemetry", "pyarrow", "rich"}
 
     assert {name.partition(".")[0] for name in loaded_by(statement)} & heavy == set()

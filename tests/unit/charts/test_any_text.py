@@ -13,8 +13,8 @@ from matplotlib.text import Text
 
 from asynctrace.charts.comparison_chart import draw_comparison
 from asynctrace.charts.gantt import draw_gantt
+from asynctrace.charts.looks import drawable, elided
 from asynctrace.charts.output import write_figure
-from asynctrace.charts.style import drawable, elided
 from asynctrace.model.trace import Trace
 from tests.comparison_fakes import comparison
 from tests.fakes import FakeTrace

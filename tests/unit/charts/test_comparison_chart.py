@@ -18,8 +18,9 @@ from asynctrace.analysis.comparison_rows import Bar, panel
 from asynctrace.analysis.version import measured
 from asynctrace.charts.comparison_bars import _visible, split
 from asynctrace.charts.comparison_chart import draw_comparison
+from asynctrace.charts.looks import LOOKS
 from asynctrace.charts.mixing import MIX_NOTE
-from asynctrace.charts.style import LOOKS, SMALL
+from asynctrace.charts.style import SMALL
 from asynctrace.comparison import Comparison
 from asynctrace.errors import UsageError
 from tests.comparison_fakes import blocking, comparison, demo, gather, processes, slept, threads

@@ -3,9 +3,9 @@
 import pytest
 
 from asynctrace.analysis.stretches import Stretch
+from asynctrace.charts.looks import StateName
 from asynctrace.charts.mix_drawing import with_running
 from asynctrace.charts.mixing import unmixed
-from asynctrace.charts.style import StateName
 
 
 def test_what_is_wide_enough_is_drawn_as_it_is() -> None:

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
+from asynctrace.charts.looks import duration_text
 from asynctrace.charts.style import (
     SLIVER_POINTS,
     draw_bar_texts,
@@ -14,7 +15,6 @@ from asynctrace.charts.style import (
     draw_end_marks,
     draw_legend,
     draw_running,
-    duration_text,
     fitting_text,
     format_time_axis,
     points_to_x,

@@ -1,0 +1,13 @@
+// What is said of the bar under the pointer; it is the body of a function. Bokeh escapes what it returns.
+const {data} = source
+const word = (name) => words.data.text[data[name][special_vars.index]]
+const line = (label, name) => (word(name) ? `${label} ${word(name)}` : "")
+const at = (time) => `${time.toLocaleString("en", {maximumFractionDigits: 3})} ${unit}`
+return [
+  word("state"),
+  line(names.awaited, "awaited"),
+  line("at", "place"),
+  line("woken by", "cause"),
+  `from ${at(data.left[special_vars.index])} to ${at(data.right[special_vars.index])}`,
+  line("the task:", "ended"),
+].filter((text) => text).join("\n")
