@@ -35,8 +35,8 @@ def output_path(output: str | PathLike[str]) -> str:
 class Recording:
     """Records while it runs; `trace` is what it saw.
 
-    Several may run at once, nested or not: each is a window on the same events, whose scope is that of the one that was
-    there first; as many are kept as any of them wants.
+    Several may run at once, nested or not: each is a window on the same events, whose scope and limits are those of
+    the one that was there first.
 
     Example:
         >>> with Recording() as recording:
@@ -120,10 +120,8 @@ class Recording:
             else:
                 self._is_window = True
                 self._start_ns = clock.now_ns()
-                history = running.recorder.history
-                history.limit_bytes = max(history.limit_bytes, self._options.limit_bytes)
                 if self._options.coroutines:
-                    running.widen()
+                    running.widen(self._options.limit_bytes)
             running.recordings.add(self)
             self._stream = running
             self._pid = os.getpid()

@@ -199,8 +199,12 @@ class Stream:
         """Give up what is left outside of memory: the folder of the children's parts."""
         self._processes.close()
 
-    def widen(self) -> None:
-        """Record undecorated coroutines and children, too, from now on: who records as well wants to see them."""
+    def widen(self, limit_bytes: int) -> None:
+        """Where this was begun for spans: record and keep from now on what a recording wants that comes beside them."""
+        if self.options.coroutines:
+            return
+        history = self.recorder.history
+        history.limit_bytes = max(history.limit_bytes, limit_bytes)
         monitoring = self._monitoring
         self._processes.collects = True
         if monitoring is not None and monitoring.only_traced and self.is_running:
