@@ -81,7 +81,7 @@ class LiveTracing:
             self._metrics = metrics_of(self._meter_provider or get_meter_provider())
             self._metrics.open(self._sender.measure, is_new_process=is_forked)
         reader = self._reader = LiveReader(
-            recorder, hooks, self._sender.give, events=self._options.events, metrics=self._metrics
+            recorder, hooks, self._sender.give, self._sender.is_full, events=self._options.events, metrics=self._metrics
         )
         recorder.sinks.append(reader)
         recorder.traced_hooks = hooks

@@ -103,6 +103,7 @@ class LiveReader:
         recorder: Whose events.
         hooks: Who knows the spans that are open.
         on_end: Is given each run that has ended; called on the keeper's thread.
+        is_full: Tells whether so many of these wait to be sent that no more are wanted: their events are the smaller.
         events: Whether spans have events that say when they were suspended and resumed.
         metrics: Is told of tasks and loops, or None.
     """
@@ -112,6 +113,7 @@ class LiveReader:
         recorder: Recorder,
         hooks: SpanHooks,
         on_end: Callable[[EndedRun], None],
+        is_full: Callable[[], bool],
         *,
         events: bool,
         metrics: LoopMetrics | None,
@@ -119,6 +121,7 @@ class LiveReader:
         self._recorder = recorder
         self._hooks = hooks
         self._on_end = on_end
+        self._is_full = is_full
         self._with_events = events
         self._metrics = metrics
         self._lock = threading.RLock()  # of the keeper, and of whoever wants all that there is
@@ -164,7 +167,7 @@ class LiveReader:
         A failure of ours, or of OpenTelemetry, ends the spans, with one warning, and never the program.
         """
         try:
-            return self._read_some(at_once)
+            return not self._is_full() and self._read_some(at_once)
         except Exception as error:
             self._recorder.traced_hooks = None
             with suppress(ValueError):
@@ -225,9 +228,13 @@ class LiveReader:
 
     def finish(self) -> None:
         """Read all that was recorded so far."""
-        self._recorder.settle()
-        while self.take(4_000):
-            pass
+        is_full, self._is_full = self._is_full, _never
+        try:
+            self._recorder.settle()
+            while self.take(4_000):
+                pass
+        finally:
+            self._is_full = is_full
 
     @property
     def dropped(self) -> int:
@@ -535,6 +542,10 @@ class LiveReader:
     def _is_alive(self, id: int) -> bool:
         reader = self._reader
         return reader.coroutines.is_open(id) or reader.calls.is_open(id) or reader.tasks.present(id) is not None
+
+
+def _never() -> bool:
+    return False
 
 
 def _without_figures(live: LiveSpan, end_ns: int, outcome: int) -> EndedRun:

@@ -28,6 +28,7 @@ _GONE_WITHIN_S = 1.0
 _SENT_WITHIN_S = 30.0  # as long as the SDK gives a flush
 _AT_ONCE = 16  # spans, about a millisecond: then the program has its turn
 _BREATH_S = 0.0005
+_MOST = 4_000  # runs that wait; with all that is said of them they take some 3 kB each
 _MANY = 1_000  # spans that wait: now there is no breath
 
 
@@ -58,6 +59,10 @@ class LiveSender:
         """Take a run that has ended, to be sent soon."""
         self._waiting.append(run)
         self._start()
+
+    def is_full(self) -> bool:
+        """Tell whether so many runs wait that no more are wanted for now: their receiver may not answer."""
+        return len(self._waiting) > _MOST
 
     def measure(self, record: Callable[[], None]) -> None:
         """Take what records a measurement, to be called soon."""

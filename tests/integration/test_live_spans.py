@@ -897,6 +897,43 @@ def test_every_span_of_a_burst_exactly_once() -> None:
     assert len(exporter.ids) == len(set(exporter.ids)) == 10_000
 
 
+def test_where_the_receiver_does_not_answer_memory_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from asynctrace.otel import live_hooks, live_sending
+
+    caplog.allowed = ("1,", "2,")  # type: ignore[attr-defined]
+    monkeypatch.setattr(live_hooks, "MOST_WAITING", 500)
+    monkeypatch.setattr(live_sending, "_MOST", 100)
+    answers = threading.Event()
+    exported: list[int] = []
+
+    class Stuck(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:
+            answers.wait(30)
+            exported.append(len(spans))
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(Stuck()))
+
+    async def main() -> None:
+        for _ in range(30):
+            await asyncio.gather(*[quick() for _ in range(100)])
+
+    asynctrace.otel.instrument(tracer_provider=provider, metrics=False)
+    try:
+        asyncio.run(main())
+    finally:
+        answers.set()
+        asynctrace.otel.uninstrument()
+
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "asynctrace"]
+    dropped = int(told.partition(" spans were left out")[0].replace(",", ""))
+    assert sum(exported) + dropped == 3000
+    assert dropped > 1000
+
+
 def test_provider_that_is_not_the_sdks() -> None:
     made: list[_OtherSpan] = []
 
