@@ -79,8 +79,9 @@ def _trace(function: Any, name: str | None, attributes: tuple[tuple[str, _Attrib
     code = target.__code__
     traced_codes[id(code)] = (code, name, attributes)
     if _HAS_MONITORING:
-        if stream.current is not None:
-            stream.current.ask_again()
+        running = stream.current
+        if running is not None:
+            running.guard(running.ask_again)
         return function
     if _is_wrapped(function):
         return function

@@ -219,7 +219,7 @@ class Stream:
     def ask_again(self) -> None:
         """A function was decorated: its code may have been left alone so far."""
         if self._monitoring is not None and self._monitoring.only_traced and self.is_running:
-            self.guard(self._monitoring.ask_again)
+            self._monitoring.ask_again()
 
     def meet_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Record this loop from now on; called on its own thread."""

@@ -77,7 +77,8 @@ class LoopMetrics:
         self._is_open = False
         if self.sieve is not None:
             self.forget(self.sieve)
-        self.sieve = None
+        # What is known of a provider lives as long as that: it must not hold anything that holds the provider.
+        self.sieve, self._later = None, _do_nothing
 
     def open(self, later: Callable[[Callable[[], None]], None], *, is_new_process: bool = False) -> None:
         """Measure from now on.

@@ -171,9 +171,7 @@ class Sieve:
         if kind in (CALLBACK_RAN, MARK):
             return False
         if kind == CALL_STARTED:
-            steps = self._steps.get(thread)
-            if steps:
-                self._want(steps[-1], kept)
+            self._want(self._task_on(thread), kept)
             return True
         life = self._tasks.get(subject)
         if life is None:
@@ -205,24 +203,29 @@ class Sieve:
 
     def _start(self, thread: int, id: int, site: int, kept: array[int]) -> bool:
         """A coroutine starts: it is kept where it is decorated, or its task is wanted, or it is in none."""
-        steps = self._steps.get(thread)
-        life = self._tasks.get(steps[-1]) if steps else None
+        task = self._task_on(thread)
+        life = self._tasks.get(task) if task else None
         is_traced = self._traced.get(site)
         if is_traced is None:
             is_traced = self._traced[site] = self._is_traced(site)
-        if is_traced and steps:
-            self._want(steps[-1], kept)
+        if is_traced:
+            self._want(task, kept)
         if is_traced or life is None or life.is_wanted:
             self._coroutines.add(id)
             return True
         return False
+
+    def _task_on(self, thread: int) -> int:
+        """Return the task whose step is innermost on a thread, 0 where there is none."""
+        steps = self._steps.get(thread)
+        return steps[-1] if steps else 0
 
     def _want(self, task: int, kept: array[int]) -> None:
         """Keep all events of a task from now on, in one of its steps; tell that it is there, and that the step began.
 
         In a later step than the first it comes as one that is met late: what it did before is not told.
         """
-        life = self._tasks.get(task)
+        life = self._tasks.get(task) if task else None
         if life is None or life.is_wanted:
             return
         step = life.step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -32,6 +33,12 @@ from asynctrace.recorder import Keeper
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 METHODS = multiprocessing.get_all_start_methods()
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_of_others_in_a_fork() -> None:
+    """Collect what earlier tests left: OpenTelemetry's providers, as long as they live, have threads in every child."""
+    gc.collect()
 
 
 def forked(work: Callable[[], Any]) -> int:

@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,8 @@ from typing import Any
 import pytest
 from opentelemetry import trace as otel
 from opentelemetry.context import attach, detach, get_current, set_value
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -574,8 +577,6 @@ def test_error_with_its_exception() -> None:
 
 
 def test_exception_is_freed_when_it_was() -> None:
-    import weakref
-
     class MarkedError(Exception):
         pass
 
@@ -867,6 +868,7 @@ def test_provider_that_is_flushed_or_shut_down_has_all_that_ended() -> None:
             assert [span.name for span in exporter.get_finished_spans()] == ["count"]
         finally:
             asynctrace.otel.uninstrument()
+            provider.shutdown()  # ends its thread
 
 
 def test_every_span_of_a_burst_exactly_once() -> None:
@@ -1052,6 +1054,23 @@ def test_nothing_is_left_behind() -> None:
     assert asyncio.run(quick()) is INVALID_SPAN
     assert len(spans.all) == 1
     asynctrace.otel.uninstrument()  # twice does nothing
+
+
+def test_providers_are_freed_after_it() -> None:
+    def program() -> tuple[weakref.ref[TracerProvider], weakref.ref[MeterProvider]]:
+        provider = TracerProvider(shutdown_on_exit=False)
+        meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+        asynctrace.otel.instrument(tracer_provider=provider, meter_provider=meters)
+        try:
+            asyncio.run(count())
+        finally:
+            asynctrace.otel.uninstrument()
+        return weakref.ref(provider), weakref.ref(meters)
+
+    refs = program()
+    gc.collect()
+
+    assert [ref() for ref in refs] == [None, None]
 
 
 def test_twice_is_once_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
