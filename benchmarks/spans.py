@@ -1,7 +1,8 @@
 """What an OpenTelemetry span costs: `python -m benchmarks.spans`, from the checkout.
 
-100,000 coroutines, 100 at once, each with a span, through a BatchSpanProcessor as it is by default. Its exporter drops
-all. The loop's share is the CPU time of its thread, less that of the same program without spans.
+100,000 coroutines that each suspend once and have a span, through a BatchSpanProcessor as it is by default, with an
+exporter that drops all. They are a task each, 100 at once; or awaited one after the other, in 100 tasks that have a span
+as well. The loop's share is the CPU time of its thread, less that of the same program without spans.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from benchmarks.ratios import MeasurementError, output_of
 
 SPANS = 100_000
 AT_ONCE = 100
-GOAL_US = 3.0
 TOOLS = {
     "none": "",
     "asynctrace": "asynctrace.otel.instrument()",
@@ -39,7 +39,10 @@ async def work() -> None:
     await asyncio.sleep(0)
 
 
-def measure(tool: str) -> dict[str, float]:
+KINDS = ("tasks", "awaited")
+
+
+def measure(tool: str, kind: str) -> dict[str, float]:
     """Return the seconds of the loop's thread, of the process, and how many spans were exported."""
     from opentelemetry import trace
     from opentelemetry.sdk.trace import TracerProvider
@@ -56,13 +59,16 @@ def measure(tool: str) -> dict[str, float]:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    body, end = _begin(tool, provider)
+    body, around, end = _begin(tool, provider)
 
     async def main() -> float:
         gc.collect()
         begin_s = time.thread_time()
-        for _ in range(SPANS // AT_ONCE):
-            await asyncio.gather(*[body() for _ in range(AT_ONCE)])
+        if kind == "tasks":
+            for _ in range(SPANS // AT_ONCE):
+                await asyncio.gather(*[body() for _ in range(AT_ONCE)])
+        else:
+            await asyncio.gather(*[around(body) for _ in range(AT_ONCE)])
         return time.thread_time() - begin_s
 
     begin_s = time.process_time()
@@ -74,22 +80,27 @@ def measure(tool: str) -> dict[str, float]:
     return {"loop_s": loop_s, "process_s": process_s, "exported": exporter.count}
 
 
-def _begin(tool: str, provider: Any) -> tuple[Work, Callable[[], None]]:
-    """Turn a tool on; return what runs with a span each, and what turns it off."""
+async def awaits(body: Work) -> None:
+    for _ in range(SPANS // AT_ONCE):
+        await body()
+
+
+def _begin(tool: str, provider: Any) -> tuple[Work, Callable[[Work], Coroutine[Any, Any, None]], Callable[[], None]]:
+    """Turn a tool on; return what runs with a span each, what awaits that, with a span, too, and what turns it off."""
     if tool.startswith("asynctrace"):
         import asynctrace
         import asynctrace.otel
 
-        traced = asynctrace.traced(work)
+        traced = asynctrace.traced(work), asynctrace.traced(awaits)
         asynctrace.otel.instrument(metrics=False)
-        return traced, asynctrace.otel.uninstrument
+        return *traced, asynctrace.otel.uninstrument
     if tool == "asyncio":
         os.environ["OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE"] = "work"
         from opentelemetry.instrumentation.asyncio import AsyncioInstrumentor
 
         instrumentor = AsyncioInstrumentor()
         instrumentor.instrument()
-        return work, instrumentor.uninstrument
+        return work, awaits, instrumentor.uninstrument
     if tool == "sdk":
         tracer = provider.get_tracer("benchmarks")
 
@@ -97,8 +108,12 @@ def _begin(tool: str, provider: Any) -> tuple[Work, Callable[[], None]]:
             with tracer.start_as_current_span("work"):
                 await work()
 
-        return with_a_span, _nothing
-    return work, _nothing
+        async def around(body: Work) -> None:
+            with tracer.start_as_current_span("awaits"):
+                await awaits(body)
+
+        return with_a_span, around, _nothing
+    return work, awaits, _nothing
 
 
 def _nothing() -> None:
@@ -107,33 +122,39 @@ def _nothing() -> None:
 
 def table(turns: int) -> tuple[tables.Rows, list[str]]:
     """Measure all tools, which take turns; return the table, and sentences on what could not be measured."""
-    found: dict[str, list[dict[str, float]]] = {tool: [] for tool in TOOLS}
+    found: dict[tuple[str, str], list[dict[str, float]]] = {(tool, kind): [] for tool in TOOLS for kind in KINDS}
     reasons: dict[str, str] = {}
     for _ in range(turns):
-        for tool in TOOLS:
+        for tool, kind in found:
+            if (tool, kind) == ("asyncio", "awaited"):  # it has no spans for what is awaited
+                continue
             core = "python" if tool.endswith("python core") else "native"
             try:
-                output = output_of("benchmarks.spans", "--tool", tool, core=core, timeout_s=TIMEOUT_S)
-                found[tool].append(json.loads(output))
+                output = output_of("benchmarks.spans", "--tool", tool, "--kind", kind, core=core, timeout_s=TIMEOUT_S)
+                found[tool, kind].append(json.loads(output))
             except MeasurementError as error:
                 reasons[tool] = f"{tables.NONE} {TOOLS[tool] or 'the program without spans'}: {error}."
-    rows = [["spans", "µs a span, on the loop", "goal", "µs a span, all threads", f"lost of {SPANS:,}"]]
+    rows = [
+        [
+            "µs a span",
+            *(f"{what}, {kind}" for what in ("on the loop", "all threads") for kind in KINDS),
+            "lost of 100,000",
+        ]
+    ]
     for tool, title in TOOLS.items():
-        if not title:
-            continue
-        pairs = list(zip(found[tool], found["none"], strict=False))
-        goal = f"≤ {GOAL_US:g}" if tool == "asynctrace" else ""
-        if not pairs:
-            rows.append([title, tables.NONE, goal, tables.NONE, tables.NONE])
-            continue
-        loop_us = [(one["loop_s"] - none["loop_s"]) / SPANS * 1e6 for one, none in pairs]
-        process_us = [(one["process_s"] - none["process_s"]) / SPANS * 1e6 for one, none in pairs]
-        lost = max(SPANS - one["exported"] for one, _ in pairs)
-        rows.append([title, _cell(loop_us), goal, _cell(process_us), f"{lost:,.0f}"])
+        if title:
+            cells = [
+                _cell(found[tool, kind], found["none", kind], f"{of}_s") for of in ("loop", "process") for kind in KINDS
+            ]
+            lost = max((SPANS - one["exported"] for one in found[tool, "tasks"]), default=None)
+            rows.append([title, *cells, tables.NONE if lost is None else f"{max(0, lost):,.0f}"])
     return rows, list(reasons.values())
 
 
-def _cell(values: Sequence[float]) -> str:
+def _cell(found: Sequence[dict[str, float]], without: Sequence[dict[str, float]], key: str) -> str:
+    values = [(one[key] - none[key]) / SPANS * 1e6 for one, none in zip(found, without, strict=False)]
+    if not values:
+        return tables.NONE
     return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
 
 
@@ -141,9 +162,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.spans", description="Measure what a span costs.")
     parser.add_argument("--turns", type=int, default=3, help="how often all tools take turns (default: %(default)s)")
     parser.add_argument("--tool", choices=TOOLS, help=argparse.SUPPRESS)  # one measurement, as JSON
+    parser.add_argument("--kind", choices=KINDS, default="tasks", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.tool:
-        print(json.dumps(measure(options.tool)))
+        print(json.dumps(measure(options.tool, options.kind)))
         return
     rows, reasons = table(options.turns)
     print(tables.machine(), tables.as_markdown(rows), *reasons, sep="\n\n")
