@@ -1,8 +1,8 @@
 """What an OpenTelemetry span costs: `python -m benchmarks.spans`, from the checkout.
 
 100,000 coroutines that each suspend once and have a span, through a BatchSpanProcessor as it is by default, with an
-exporter that drops all. They are a task each, 100 at once; or awaited one after the other, in 100 tasks that have a span
-as well. The loop's share is the CPU time of its thread, less that of the same program without spans.
+exporter that drops all. They are a task each, 100 at once; or awaited one after the other, in 100 tasks that have a
+span as well. The loop's share is the CPU time of its thread, less that of the same program without spans.
 """
 
 from __future__ import annotations
