@@ -147,8 +147,8 @@ def _call_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
             continue
         process = thread.process
         named = thread_name(thread)
-        worker = workers.get(process)
-        if worker is not None:
+        worker = workers.get(process, "" if process.is_main else "worker")
+        if worker:
             named = worker if thread.is_main else f"{worker} {named}"
         label = "  ".join((named, _joined(unit.name for unit in units)))
         row = Row(label, tuple(sorted(bars, key=lambda bar: bar.start_ns)), tuple(units), thread)
