@@ -144,7 +144,7 @@ def _with_pids_of_their_own(recordings: list[_Recording]) -> list[str]:
                 free += 1
             changed[pid] = free
             free += 1
-            text = f"its process {pid} is shown as {changed[pid]}: another recording has one of that number, too"
+            text = f"process {pid} is shown as {changed[pid]}: another recording has one of that number, too"
             said.append(f"{recording.name}: {text}")
         for part in recording.parts:
             of.setdefault(changed.get(part.pid, part.pid), []).append((recording, part))
@@ -152,7 +152,6 @@ def _with_pids_of_their_own(recordings: list[_Recording]) -> list[str]:
                 of[part.pid].append((recording, part))  # for the next that has the same
         if changed:
             recording.parts = [_renumbered(part, changed) for part in recording.parts]
-            recording.note("; ".join(entry.removeprefix(f"{recording.name}: ") for entry in said[-len(changed) :]))
     return said
 
 
@@ -173,9 +172,11 @@ def _renumbered(part: Part, pids: dict[int, int]) -> Part:
             for kind, other in zip(kinds, others, strict=True)
         ],
     )
+    note = f"its own number is {part.pid}, which a process of another recording has, too"
     return replace(
         part,
         pid=pids.get(part.pid, part.pid),
+        notes=(*part.notes, note) if part.pid in pids else part.notes,
         parent_pid=pids.get(part.parent_pid, part.parent_pid),
         names={renumbered(id): name for id, name in part.names.items()},
         events=Events(fields),
