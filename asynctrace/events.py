@@ -274,3 +274,5 @@ class Part:
     expressions: dict[tuple[int, int], Expression] = field(default_factory=dict)  # (site of the code, offset)
     stacks: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # (site, offset), outermost first
     events: Sequence[Event] = field(default_factory=list)
+    notes: tuple[str, ...] = ()  # what a reader must know that the events do not tell
+    is_root: bool = False  # of recordings that were merged: whether the process was the first of its own

@@ -89,6 +89,7 @@ class FakeTrace:
             finished_ns=self.ns(finished),
             cpu_ns=self.ns(cpu),
             is_main=is_main,
+            is_root=is_main,
         )
         self.processes.append(process)
         return process

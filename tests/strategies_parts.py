@@ -60,6 +60,8 @@ any_parts = st.builds(
     stacks=st.dictionaries(_keys, st.lists(st.tuples(_keys, _keys), max_size=4).map(tuple), max_size=3),
     # A part's events are stably sorted by time: so the recorder leaves them, and so a file keeps them.
     events=st.lists(_events, max_size=40).map(lambda events: sorted(events, key=lambda event: event[0])),
+    notes=st.lists(texts, max_size=2, unique=True).map(tuple),
+    is_root=st.booleans(),
 )
 """Parts of any content, senseless event streams among them."""
 

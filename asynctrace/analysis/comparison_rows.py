@@ -147,8 +147,8 @@ def _call_rows(trace: Trace, names: Set[str], *, users: bool) -> list[Row]:
             continue
         process = thread.process
         named = thread_name(thread)
-        if not process.is_main:
-            worker = workers.get(process, "worker")
+        worker = workers.get(process, "" if process.is_main else "worker")
+        if worker:
             named = worker if thread.is_main else f"{worker} {named}"
         label = "  ".join((named, _joined(unit.name for unit in units)))
         row = Row(label, tuple(sorted(bars, key=lambda bar: bar.start_ns)), tuple(units), thread)
@@ -276,7 +276,7 @@ def _with_starts(trace: Trace, rows: list[Row]) -> list[Row]:
     """Put each worker's start-up before its first bar: from when its parent began to start it."""
     first: dict[Process, int] = {}
     for index, row in enumerate(rows):
-        if row.thread is not None and not row.thread.process.is_main:
+        if row.thread is not None and not row.thread.process.is_root:
             best = first.setdefault(row.thread.process, index)
             if row.start_ns < rows[best].start_ns:
                 first[row.thread.process] = index

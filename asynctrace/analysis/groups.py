@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from asynctrace.analysis.processes import TaskOwners
 from asynctrace.analysis.row_names import short_name
 from asynctrace.analysis.rows import creation_tree, number_of, packed, place_of
 from asynctrace.model.trace import Task, Trace
@@ -32,10 +33,11 @@ def task_groups(trace: Trace) -> list[Group]:
     shown = [task for task in tasks if task.is_user] or tasks  # only library tasks: then they are the subject
     visible = set(shown)
     library = [task for task in tasks if task not in visible]
+    owners = TaskOwners(trace)
     groups = []
-    for depth, group in creation_tree(shown, lambda task: (task.label, task.file, task.line)):
+    for depth, group in creation_tree(shown, lambda task: (owners(task), task.label, task.file, task.line)):
         first = group[0]
-        label = short_name(first.label) + (f" ×{len(group):,}" if len(group) > 1 else "")
+        label = owners.label(first, short_name(first.label), depth) + (f" ×{len(group):,}" if len(group) > 1 else "")
         groups.append(_group(label, place_of(first.file, first.line), depth, group))
     if library:
         groups.append(_group(f"library: {number_of(len(library), 'task')}", "", 0, library, is_library=True))

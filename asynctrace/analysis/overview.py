@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from asynctrace.analysis.holding import Holding, holding_steps
 from asynctrace.analysis.loops import busy_shares
+from asynctrace.analysis.processes import TaskOwners
 from asynctrace.analysis.progress import peak_and_mean
 from asynctrace.model.trace import Trace
 
@@ -15,7 +17,7 @@ class Overview:
     """The figures above a summary.
 
     `busy` has the share of time, 0 to 1, of each loop that did anything; `longest_block` is the longest step that
-    kept others ready for 50 ms or longer.
+    kept others ready for 50 ms or longer. `processes` has those of a merged trace, with the number of their tasks.
     """
 
     source: str
@@ -28,6 +30,7 @@ class Overview:
     busy: tuple[float, ...]
     longest_block: Holding | None
     notes: tuple[str, ...]
+    processes: tuple[tuple[str, int], ...] = ()
 
 
 def overview(trace: Trace) -> Overview:
@@ -45,4 +48,12 @@ def overview(trace: Trace) -> Overview:
         busy=tuple(busy_shares(trace).values()),
         longest_block=blocks[0] if blocks else None,
         notes=trace.notes,
+        processes=_processes(trace),
     )
+
+
+def _processes(trace: Trace) -> tuple[tuple[str, int], ...]:
+    owners = TaskOwners(trace)
+    tasks = Counter(owners(task) for task in trace.tasks if not task.is_internal)
+    del tasks[None]  # where it goes without saying
+    return tuple((process.name, tasks[process]) for process in trace.processes) if tasks else ()

@@ -58,15 +58,24 @@ def name_order(name: str) -> list[str | int]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
+def is_given(name: str) -> bool:
+    """Tell whether somebody gave a process its name, so that it is none of multiprocessing's."""
+    return not _OF_PROCESS.fullmatch(name)
+
+
 def worker_names(trace: Trace) -> dict[Process, str]:
-    """Return a name for each child process: its own where somebody gave it one, else "worker 1", "worker 2"."""
+    """Return a name for each child process: its own where somebody gave it one, else "worker 1", "worker 2".
+
+    In a merged trace every process has one.
+    """
     names: dict[Process, str] = {}
     numbered = 0
-    children = [process for process in trace.processes if not process.is_main]
+    is_merged = sum(process.is_root for process in trace.processes) > 1
+    children = [process for process in trace.processes if is_merged or not process.is_main]
     for process in sorted(children, key=lambda process: (process.started_ns, process.first_event_ns, process.pid)):
-        if _OF_PROCESS.fullmatch(process.name):
+        if is_given(process.name):
+            names[process] = short_name(process.name)
+        else:
             numbered += 1
             names[process] = f"worker {numbered}"
-        else:
-            names[process] = short_name(process.name)
     return names

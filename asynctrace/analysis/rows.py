@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from typing import Literal
 
+from asynctrace.analysis.processes import TaskOwners
 from asynctrace.analysis.row_names import file_name, short_name, thread_name, worker_names
 from asynctrace.analysis.stretches import Stretch, call_stretches, calls_at_work, strongest, task_stretches
 from asynctrace.model.trace import Call, Process, Task, Trace
@@ -50,26 +51,29 @@ def gantt_rows(trace: Trace, *, most: int = MOST_ROWS) -> list[Row]:
     visible = set(shown)
     library = [task for task in tasks if task not in visible]
     threads = thread_rows(trace)
+    owners = TaskOwners(trace)
     last = [_folded(f"library: {number_of(len(library), 'task')}", library)] if library else []
     if len(shown) + len(threads) + len(last) <= most:
-        return [*_single_rows(shown), *threads, *last]
+        return [*_single_rows(shown, owners), *threads, *last]
     room = most - len(last)
     if threads and len(threads) > max(1, room // 2 if shown else room):
         kept = max(1, room // 2 if shown else room) - 1
         threads = [*threads[:kept], _folded_threads(threads[kept:])]
-    return [*_group_rows(shown, room - len(threads)), *threads, *last]
+    return [*_group_rows(shown, owners, room - len(threads)), *threads, *last]
 
 
-def task_labels(tasks: Iterable[Task]) -> dict[Task, str]:
-    """Return the label of each of `tasks`, numbered in their order ("count #1") where it occurs several times."""
-    tasks = list(tasks)
-    total = Counter(short_name(task.label) for task in tasks)
-    seen: Counter[str] = Counter()
+def task_labels(tasks: Iterable[Task], owners: TaskOwners) -> dict[Task, str]:
+    """Return the label of each of `tasks`, numbered in their order ("count #1") where it occurs several times.
+
+    Of a merged trace each process counts its own.
+    """
+    names = {task: (owners(task), short_name(task.label)) for task in tasks}
+    total = Counter(names.values())
+    seen: Counter[tuple[Process | None, str]] = Counter()
     labels: dict[Task, str] = {}
-    for task in tasks:
-        name = short_name(task.label)
+    for task, name in names.items():
         seen[name] += 1
-        labels[task] = f"{name} #{seen[name]}" if total[name] > 1 else name
+        labels[task] = f"{name[1]} #{seen[name]}" if total[name] > 1 else name[1]
     return labels
 
 
@@ -79,13 +83,13 @@ def place_of(file: str, line: int) -> str:
     return f"{name}:{line}" if name and line else name
 
 
-def _single_rows(tasks: Sequence[Task]) -> list[Row]:
+def _single_rows(tasks: Sequence[Task], owners: TaskOwners) -> list[Row]:
     tree = creation_tree(tasks, lambda task: task)
-    labels = task_labels(group[0] for _, group in tree)
+    labels = task_labels((group[0] for _, group in tree), owners)
     return [
         Row(
             "task",
-            labels[group[0]],
+            owners.label(group[0], labels[group[0]], depth),
             place_of(group[0].file, group[0].line),
             depth,
             (group[0],),
@@ -96,9 +100,9 @@ def _single_rows(tasks: Sequence[Task]) -> list[Row]:
     ]
 
 
-def _group_rows(tasks: Sequence[Task], room: int) -> list[Row]:
+def _group_rows(tasks: Sequence[Task], owners: TaskOwners, room: int) -> list[Row]:
     """Return at most `room` rows: a group of one is a row, a larger one shares lanes."""
-    groups = creation_tree(tasks, lambda task: (task.label, task.file, task.line))
+    groups = creation_tree(tasks, lambda task: (owners(task), task.label, task.file, task.line))
     spare: list[Task] = []
     if len(groups) > room:
         # The smallest groups share one last row: that leaves out the least of the picture.
@@ -110,22 +114,19 @@ def _group_rows(tasks: Sequence[Task], room: int) -> list[Row]:
     shares = _shares([min(_width(group), MOST_LANES + 1) for _, group in groups], room)
     rows: list[Row] = []
     for (depth, group), share in zip(groups, shares, strict=True):
-        rows += _lanes_of(group, depth, share)
+        rows += _lanes_of(group, owners, depth, share)
     if spare:
         rows.append(_folded(f"{number_of(len(spare), 'other task')}", spare))
     return rows
 
 
-def _lanes_of(group: Sequence[Task], depth: int, share: int) -> list[Row]:
+def _lanes_of(group: Sequence[Task], owners: TaskOwners, depth: int, share: int) -> list[Row]:
     first = group[0]
     place = place_of(first.file, first.line)
+    name = owners.label(first, short_name(first.label), depth)
     if len(group) == 1:
-        return [
-            Row(
-                "task", short_name(first.label), place, depth, (first,), tuple(task_stretches(first)), ends=_ends(group)
-            ),
-        ]
-    label = f"{short_name(first.label)} ×{len(group):,}"
+        return [Row("task", name, place, depth, (first,), tuple(task_stretches(first)), ends=_ends(group))]
+    label = f"{name} ×{len(group):,}"
     if share == 1 and _width(group) > 1:
         return [replace(_folded(label, group), place=place, depth=depth)]
     lanes, rest = packed(group, share)
@@ -247,7 +248,7 @@ def thread_rows(trace: Trace) -> list[Row]:
             label += f"  {names[0]}"
         process = thread.process
         starting = None
-        if not process.is_main and process.started_ns < found[0].start_ns:
+        if not process.is_root and process.started_ns < found[0].start_ns:
             starting = (process.started_ns, found[0].start_ns)
         rows.append(
             Row(

@@ -8,6 +8,7 @@ from textwrap import wrap
 from asynctrace import __version__
 from asynctrace.analysis import row_names
 from asynctrace.analysis.loops import busy_shares
+from asynctrace.analysis.processes import programs
 from asynctrace.analysis.progress import peak_and_mean
 from asynctrace.charts.looks import duration_text, elided
 from asynctrace.model.trace import Trace
@@ -24,7 +25,9 @@ def source_name(trace: Trace) -> str:
 
 
 def _program_name(trace: Trace) -> str:
-    """Return the name of the script that was run; where there was none, what was loaded."""
+    """Return the name of the script that was run, or of each; where there was none, what was loaded."""
+    if together := programs(trace):
+        return elided(together, 48)
     program = trace.parts[0].program if trace.parts else ""
     return elided(program, 48) if program.endswith(".py") and program not in _NO_SCRIPTS else source_name(trace)
 

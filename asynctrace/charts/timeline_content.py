@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from asynctrace.analysis.processes import TaskOwners
 from asynctrace.analysis.rows import number_of, task_labels
 from asynctrace.analysis.stretches import Stretch, task_stretches
 from asynctrace.charts.mixing import unmixed
@@ -46,7 +47,7 @@ def page_content(trace: Trace) -> Content:
         sizes = [_size(row, finest_ns) for row in stretches]
     left_out = _left_out(rows, sizes)
     numbers = {task: number for number, task in enumerate(tasks)}
-    bars = Bars(trace, task_labels(tasks), numbers, finest_ns, span_ns / _CROWDED)
+    bars = Bars(trace, task_labels(tasks, TaskOwners(trace)), numbers, finest_ns, span_ns / _CROWDED)
     shown: list[PageRow] = []
     for index, row in enumerate(rows):
         if index not in left_out:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from asynctrace.analysis.groups import Group, task_groups
 from asynctrace.analysis.intervals import length
+from asynctrace.analysis.processes import TaskOwners
 from asynctrace.analysis.rows import MOST_LANES, MOST_ROWS, Row, number_of, task_labels, thread_rows
 from asynctrace.analysis.stretches import strongest, task_stretches
 from asynctrace.charts.looks import duration_text, elided
@@ -49,7 +50,7 @@ def page_rows(trace: Trace) -> list[PageRow]:
     """Return the rows, from the top: tasks by coroutine, in order of creation, then threads."""
     groups = task_groups(trace)
     threads = thread_rows(trace)
-    labels = task_labels(task for group in groups for task in group.tasks)
+    labels = task_labels((task for group in groups for task in group.tasks), TaskOwners(trace))
     opened = _opened(groups, len(threads))
     rows: list[PageRow] = []
     for number, group in enumerate(groups):

@@ -15,7 +15,7 @@ from typing import Protocol, TextIO, cast
 from asynctrace import __version__
 from asynctrace.errors import AsynctraceError, UsageError
 
-COMMANDS = ("run", "summary", "gantt", "view", "convert", "compare", "demo")
+COMMANDS = ("run", "summary", "gantt", "view", "convert", "merge", "compare", "demo")
 
 
 class Command(Protocol):

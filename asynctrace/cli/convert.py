@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asynctrace.analysis.row_names import visible
 from asynctrace.cli import tell
 from asynctrace.cli.output import checked_output
+from asynctrace.cli.progress import progress
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
 from asynctrace.formats import SUFFIXES
 from asynctrace.formats.exporting import EXPORT_SUFFIXES, require_packages
@@ -51,9 +50,7 @@ def main(args: argparse.Namespace) -> int:
     checked_output(args.output, FORMATS, is_forced=args.force)
     require_packages(args.output)
     output = Path(args.output)  # as it was given: no program runs here that would change the folder
-    # The longest suffix that fits: .otlp.json before .json.
-    suffix = max((suffix for suffix in FORMATS if output.name.lower().endswith(suffix)), key=len)
-    told = FORMATS[suffix](_loaded(args.file), output, args)
+    told = FORMATS[format_of(output)](_loaded(args.file), output, args)
     print(f"saved {visible(args.output)}{told}")
     return 0
 
@@ -67,7 +64,7 @@ def _write_otlp_json(trace: Trace, output: Path, args: argparse.Namespace) -> st
     with (
         replacing(output) as file,
         io.TextIOWrapper(file, encoding="utf-8", newline="\n") as text,
-        _progress(len(spans), "writing spans") as advance,
+        progress(len(spans), "writing spans", _MANY) as advance,
     ):
         _convert(trace, spans, json_delivery(text, advance))
     return f": {_number(len(spans))}"
@@ -84,7 +81,7 @@ def _write_export(trace: Trace, output: Path, args: argparse.Namespace) -> str:
     from asynctrace.formats.exporting import export
 
     states = sum(len(task.states) for task in trace.tasks)
-    with _progress(states, f"writing {visible(output.name)}") as advance:
+    with progress(states, f"writing {visible(output.name)}", _MANY) as advance:
         export(trace, output, advance)
     return ""
 
@@ -97,6 +94,11 @@ FORMATS: dict[str, Callable[[Trace, Path, argparse.Namespace], str]] = {
 """What a file can be converted to, by its suffix. Each writes the file, and returns what to add to "saved FILE"."""
 
 
+def format_of(output: Path) -> str:
+    """Return the suffix of a file that is in `FORMATS`: the longest that fits, .otlp.json before .json."""
+    return max((suffix for suffix in FORMATS if output.name.lower().endswith(suffix)), key=len)
+
+
 def _send(args: argparse.Namespace) -> int:
     _require_sdk()
     from asynctrace.otel.sending import http_delivery, traces_url
@@ -105,7 +107,7 @@ def _send(args: argparse.Namespace) -> int:
     http_delivery(url)  # without its package, nothing is loaded in vain
     trace = _loaded(args.file)
     spans = _spans(trace, args)
-    with _progress(len(spans), "sending spans") as advance:
+    with progress(len(spans), "sending spans", _MANY) as advance:
         _convert(trace, spans, http_delivery(url, advance), f"{visible(args.otlp)}: ")
     print(f"sent {_number(len(spans))} to {visible(url)}")
     return 0
@@ -158,23 +160,6 @@ def _spans(trace: Trace, args: argparse.Namespace) -> Sequence[Span]:
 
         raise AsynctraceError(NOTHING_SEEN)
     return spans
-
-
-@contextmanager
-def _progress(total: int, what: str) -> Iterator[Callable[[int], None] | None]:
-    """Show on stderr how far it is, where that is a terminal and there is much to do."""
-    if total < _MANY or not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        from rich.console import Console
-        from rich.progress import Progress
-    except ImportError:
-        yield None
-        return
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _number(count: int) -> str:

@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 def header_lines(figures: Overview, shown_as: str | None = None) -> list[str]:
-    """Return the two lines above the table, and the notes that a reader must know."""
+    """Return the two lines above the table, the processes of a merged trace, and the notes that a reader must know."""
     source = visible(source_name(shown_as or figures.source) or "recording")
     counted = _number(figures.tasks, "task") if figures.tasks or not figures.calls else _number(figures.calls, "call")
     rest = (
@@ -60,6 +60,9 @@ def header_lines(figures: Overview, shown_as: str | None = None) -> list[str]:
             name, place = _name_and_place(block.name, block.file, block.line, WIDTH - len(text) - len(end))
             text += f"{name} {place}{end}"
         lines.append(text)
+    if figures.processes:
+        told = ", ".join(f"{visible(name)} ({_number(tasks, 'task')})" for name, tasks in figures.processes)
+        lines += wrap(f"processes: {told}", WIDTH, subsequent_indent="           ")
     for note in figures.notes:
         lines += wrap(f"note: {visible(note)}", WIDTH, subsequent_indent="      ")
     return lines

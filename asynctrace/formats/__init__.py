@@ -24,6 +24,7 @@ from asynctrace.replacing import replacing
 
 if TYPE_CHECKING:
     from asynctrace.events import Part
+    from asynctrace.formats.exporting import Progress
     from asynctrace.model.trace import Trace
 
 SUFFIXES = (".pftrace", ".pftrace.gz")
@@ -47,8 +48,15 @@ def save(trace: Trace, path: str | os.PathLike[str]) -> None:
     save_parts(trace.parts, path, window=(trace.start_ns, trace.end_ns))
 
 
-def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tuple[int, int] | None = None) -> None:
+def save_parts(
+    parts: tuple[Part, ...],
+    path: str | os.PathLike[str],
+    window: tuple[int, int] | None = None,
+    on_progress: Progress | None = None,
+) -> None:
     """Write the parts of a recording, and its window, to a file, whole or not at all.
+
+    `on_progress` is called after each part, with how many events have been written.
 
     Raises:
         UsageError, AsynctraceError: As `save` does.
@@ -67,8 +75,12 @@ def save_parts(parts: tuple[Part, ...], path: str | os.PathLike[str], window: tu
         if target.name.lower().endswith(".gz"):
             file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
         writer = stack.enter_context(PerfettoWriter(file, window))
+        written = 0
         for part in parts:
             writer.write_part(part)
+            written += len(part.events)
+            if on_progress is not None:
+                on_progress(written)
 
 
 def copy_recording(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
@@ -94,10 +106,21 @@ def load(path: str | os.PathLike[str]) -> Trace:
     Raises:
         FormatError: If the file is missing, is not ours, is damaged or was written by a newer version.
     """
+    from asynctrace.model.build import build_trace
+
+    parts, window, notes = read_recording(path)
+    return build_trace(parts, window=window, source=str(Path(path)), notes=notes)
+
+
+def read_recording(path: str | os.PathLike[str]) -> tuple[list[Part], tuple[int, int] | None, list[str]]:
+    """Read what a trace is built of: the parts, the window if it is not that of the first part, and notes on the file.
+
+    Raises:
+        FormatError: As `load` does.
+    """
     from asynctrace.events import PROCESS_STARTED
     from asynctrace.formats.contradictions import contradiction
     from asynctrace.formats.perfetto_reader import read_parts
-    from asynctrace.model.build import build_trace
 
     source = Path(path)
     if is_our_export(source):
@@ -117,7 +140,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
     damage = contradiction(parts, window)
     if damage is not None:
         raise FormatError(f"{source} is damaged: {damage}")
-    return build_trace(parts, window=window, source=str(source), notes=notes)
+    return parts, window, notes
 
 
 def load_parts(path: str | os.PathLike[str]) -> list[Part]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from asynctrace.analysis.counts import counted
+from asynctrace.analysis.processes import is_merged
 from asynctrace.analysis.stretches import task_stretches
 from asynctrace.formats.chrome_names import Names, microseconds
 from asynctrace.formats.chrome_tasks import task_events
@@ -59,7 +60,7 @@ def _described(trace: Trace, names: Names) -> Iterator[str]:
     program = program_name(trace)
     for number, process in enumerate(trace.processes):
         pid = names.pid(process)
-        name = program if process.is_main and program else process.name
+        name = program if process.is_main and program and not is_merged(trace) else process.name
         yield f'{{"ph":"M","pid":{pid},"name":"process_name","args":{{"name":{quoted(name)}}}}}'
         yield f'{{"ph":"M","pid":{pid},"name":"process_sort_index","args":{{"sort_index":{number}}}}}'
     for thread in trace.threads:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from asynctrace.analysis.processes import process_of
 from asynctrace.formats.json_text import members
-from asynctrace.formats.shown_names import process_of, wait_name
+from asynctrace.formats.shown_names import wait_name
 from asynctrace.model.trace import Cause, Process, Task, Thread, Trace, Wait
 
 _NUMBERS = 1 << 31  # those of an operating system are below

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asynctrace.analysis.figures import Figures, add_coroutine
+from asynctrace.analysis.processes import is_merged, process_of, programs_of
+from asynctrace.analysis.row_names import source_name
 from asynctrace.formats.parquet_schema import COLUMNS
-from asynctrace.formats.shown_names import process_of, program_name
+from asynctrace.formats.shown_names import program_name
 from asynctrace.model.trace import Coroutine, Process, Task, Trace
 
 
@@ -19,8 +21,9 @@ class Rows:
         self._start_ns = trace.start_ns
         self._wall_ns = wall_ns(trace)
         self._main = trace.processes[0] if trace.processes else None
+        self._program = program_name(trace)
+        self._programs = programs_of(trace.processes) if is_merged(trace) else {}
         self._same = {
-            "program": program_name(trace),
             "recording_pid": self._main.pid if self._main is not None else None,
             "recording_started_at": self._wall_ns,
         }
@@ -110,6 +113,8 @@ class Rows:
             same["thread"] = thread.name if thread is not None else None
         if process is not None:
             same |= {"pid": process.pid, "process": process.name}
+        program = self._programs.get(process) if process is not None else None
+        same["program"] = source_name(program) if program else self._program
         base_ns, offset_ns = self._start_ns, self._wall_ns - self._start_ns
         each["started_at"] = [time_ns + offset_ns for time_ns in starts_ns]
         each["ended_at"] = [time_ns + offset_ns for time_ns in ends_ns]

@@ -4,7 +4,8 @@ Follows protos/perfetto/trace/trace_packet.proto and track_event/*.proto of Perf
 `RECORD` or `EVENT` of a TracePacket, in the range for extensions, which the trace processor skips:
 
 - the first packet of a file holds a HEADER; it begins with the same bytes in every version;
-- each process's part is a PART, its tables (THREAD to STACK), its events, and a PART_END; an END closes the file;
+- each process's part is a PART, its tables (THREAD to STACK, NOTE, ROOT), its events, and a PART_END; an END closes
+  the file;
 - an event's record is its fields without the time, which is the packet's own timestamp. One event may show as several
   slices; the packets after its first hold no record and have the same time. An event that comes after younger ones has
   their time, and says how much older it is.
@@ -23,7 +24,7 @@ import itertools
 from asynctrace.formats.wire import LENGTH, VARINT, bytes_field, fixed64_field, int_field, tag, varint
 
 FORMAT_MAJOR = 2  # a reader refuses a newer one; 1 had no segments and no late events
-FORMAT_MINOR = 0  # a reader ignores what a newer one adds
+FORMAT_MINOR = 1  # a reader ignores what a newer one adds; 0 had no NOTE and ROOT
 MAGIC = b"asynctrace"
 
 PACKET_TAG = tag(1, LENGTH)
@@ -44,6 +45,8 @@ STACK = 7
 PART_END = 8
 END = 9
 BASE_END = 10
+NOTE = 11
+ROOT = 12
 
 # An event's record begins with a byte: its kind, and which fields follow its subject. Those left out are 0.
 KIND_MASK = 31

@@ -80,6 +80,10 @@ def table_records(part: Part) -> Iterator[bytes]:
     for key, frames in part.stacks.items():
         encoded = b"".join(varint(zigzag(number)) for frame in frames for number in frame)
         yield record(layout.STACK, key, encoded)
+    for note in part.notes:
+        yield record(layout.NOTE, note)
+    if part.is_root:
+        yield record(layout.ROOT)
 
 
 def part_record(part: Part, clock_ns: int, segment: int) -> bytes:
@@ -161,6 +165,8 @@ class PartialPart:
     sites: dict[int, Site] = field(default_factory=dict)
     expressions: dict[tuple[int, int], Expression] = field(default_factory=dict)
     stacks: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    is_root: bool = False
     events: array[int] = field(default_factory=_no_events)
     target: array[int] = field(default_factory=_no_events)
     late: list[tuple[int, int]] = field(default_factory=list)
@@ -205,6 +211,10 @@ class PartialPart:
             self.expressions[integer(0), integer(1)] = Expression(text(2), integer(3))
         elif entry.kind == layout.STACK:
             self.stacks[integer(0)] = _decode_frames(entry.content(1))
+        elif entry.kind == layout.NOTE and text(0) not in self.notes:  # a later segment repeats the tables
+            self.notes.append(text(0))
+        elif entry.kind == layout.ROOT:
+            self.is_root = True
 
     def finish(self) -> Part:
         """Return the part. Without its end (the file was cut short) it ends with the last event that is there."""
@@ -243,6 +253,8 @@ class PartialPart:
             expressions=self.expressions,
             stacks=self.stacks,
             events=Events(self.events),
+            notes=tuple(self.notes),
+            is_root=self.is_root,
         )
 
 

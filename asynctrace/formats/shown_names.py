@@ -1,11 +1,11 @@
-"""What formats for other tools say alike: the names of waits, tasks and programs, whose a task is, what is missing."""
+"""What formats for other tools say alike: the names of waits, tasks and programs, what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from asynctrace.analysis.row_names import source_name
-from asynctrace.model.trace import Process, Task, Trace, Wait
+from asynctrace.model.trace import Task, Trace, Wait
 
 _LONGEST = 100  # characters of an expression
 
@@ -23,17 +23,6 @@ def wait_name(wait: Wait | None) -> str:
 def task_name(task: Task) -> str:
     """Return a task's label, with the task's own name."""
     return f"{task.label} ({task.name})" if task.name and task.name != task.label else task.label
-
-
-def process_of(task: Task, main: Process | None) -> Process | None:
-    """Return the process of a task. One that never ran is taken to be where it was created, else in `main`."""
-    seen: Task | None = task
-    while seen is not None and (seen.loop is None or seen.loop.thread is None):
-        # Only in a damaged file a creator is younger than its task.
-        seen = seen.creator if seen.creator is not None and seen.creator.id < seen.id else None
-    if seen is None or seen.loop is None or seen.loop.thread is None:
-        return main
-    return seen.loop.thread.process
 
 
 def program_name(trace: Trace) -> str:

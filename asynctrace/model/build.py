@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ class PartReader:
         self.loops: dict[int, Loop] = {}
         self.marks: list[Mark] = []
         # Where the oldest events were dropped: when what is kept begins, and how many they were.
-        self.kept_from_ns, self.dropped = _dropped_before(part)
+        self.kept_from_ns, self.dropped = dropped_before(part)
         self.lost = 0
         self.losses: dict[str, int] = {}  # what of them a note tells -> how many
         self.children: dict[int, int | None] = {}  # pid -> when its parent began to start it, None: before the part
@@ -199,9 +199,9 @@ def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, n
     start_ns, end_ns = window or whole
     jobs: dict[int, Job] = {}
     readers: list[PartReader] = []
-    kept_from_ns, _ = _dropped_before(parts[0]) if parts else (0, 0)
+    kept_from_ns, _ = dropped_before(parts[0]) if parts else (0, 0)
     start_ns = min(max(start_ns, kept_from_ns), end_ns)
-    all_notes = list(notes)
+    read_notes: list[list[str]] = []
     for index, part in enumerate(parts):
         process = Process(
             pid=part.pid,
@@ -213,17 +213,15 @@ def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, n
             finished_ns=min(part.end_ns, end_ns),
             cpu_ns=part.cpu_ns,
             is_main=index == 0,
+            is_root=part.is_root or index == 0,
+            program=part.program,
         )
         reader = PartReader(part, process, jobs)
         readers.append(reader)
         reader.read(part.events, min(part.end_ns, end_ns))
-        read_notes = reader.finish(min(part.end_ns, end_ns))
+        read_notes.append(reader.finish(min(part.end_ns, end_ns)))
         if reader.kept_from_ns < start_ns:  # the window begins later than what is kept: nothing of it was dropped
             reader.lost, reader.dropped = reader.lost - reader.dropped, 0
-        if reader.dropped:
-            all_notes.append(_note_on_dropped(reader))
-        all_notes.extend(f"{count:,} events were dropped {text}" for text, count in reader.losses.items())
-        all_notes.extend(read_notes)
     starts = {pid: (time_ns, reader.process) for reader in readers for pid, time_ns in reader.children.items()}
     for reader in readers:
         process = reader.process
@@ -237,6 +235,10 @@ def _build(parts: Sequence[Part], window: tuple[int, int] | None, source: str, n
         for call, id in reader.calls.job_links():
             _link(call, jobs.get(id))
     _drop_jobs_ended_before(readers, jobs)
+    is_merged = any(part.is_root for part in parts)
+    all_notes = list(notes)
+    for reader, found in zip(readers, read_notes, strict=True):
+        all_notes += _notes_of_part(reader, found, is_merged)
     trace = Trace(
         tasks=_ordered((task for reader in readers for task in reader.tasks.tasks), "created_ns"),
         coroutines=_ordered((each for reader in readers for each in reader.coroutines.coroutines), "started_ns"),
@@ -277,7 +279,7 @@ def _drop_jobs_ended_before(readers: list[PartReader], jobs: dict[int, Job]) -> 
                 del jobs[id]
 
 
-def _dropped_before(part: Part) -> tuple[int, int]:
+def dropped_before(part: Part) -> tuple[int, int]:
     """Return when the events that are kept begin, and how many earlier ones were dropped: a part's LOST at its head."""
     if not part.events or part.events[0][2] != ev.LOST:
         return 0, 0
@@ -285,11 +287,22 @@ def _dropped_before(part: Part) -> tuple[int, int]:
     return time_ns, count
 
 
-def _note_on_dropped(reader: PartReader) -> str:
+def _notes_of_part(reader: PartReader, found: list[str], is_merged: bool) -> Iterator[str]:
     process = reader.process
-    duration = _duration_text(max(0, process.finished_ns - reader.kept_from_ns))
-    who, last = ("", "the last") if process.is_main else (f"process {process.pid} ({process.name}): ", "its last")
-    return f"{who}showing {last} {duration}; {reader.dropped:,} earlier events were dropped"
+    whose = f"process {process.pid} ({process.name}): "
+    every = whose if is_merged else ""
+    for note in reader.part.notes:
+        yield f"{every}{note}"
+    if reader.dropped:
+        duration = _duration_text(max(0, process.finished_ns - reader.kept_from_ns))
+        who, last = (whose, "its last") if is_merged or not process.is_main else ("", "the last")
+        yield f"{who}showing {last} {duration}; {reader.dropped:,} earlier events were dropped"
+    for text, count in reader.losses.items():
+        yield f"{every}{count:,} events were dropped {text}"
+    if is_merged and (unsaid := reader.lost - reader.dropped - sum(reader.losses.values())) > 0:
+        yield f"{whose}{unsaid:,} event{'s were' if unsaid > 1 else ' was'} lost"
+    for note in found:
+        yield f"{every}{note}"
 
 
 def _duration_text(duration_ns: int) -> str:

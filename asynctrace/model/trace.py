@@ -33,7 +33,10 @@ _PAGE = ".html"
 
 @dataclass(slots=True, eq=False)
 class Process:
-    """One process of the recording. `started_ns`: when its parent began to start it, or its own first event."""
+    """One process of the recording. `started_ns`: when its parent began to start it, or its own first event.
+
+    `is_root`: it was the first of its recording. A trace with several was merged of as many recordings.
+    """
 
     pid: int
     name: str
@@ -44,6 +47,8 @@ class Process:
     finished_ns: int
     cpu_ns: int
     is_main: bool
+    is_root: bool = False
+    program: str = ""
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.trace import (
     Link,
@@ -20,9 +20,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from asynctrace.analysis.processes import programs_of
 from asynctrace.errors import AsynctraceError
 from asynctrace.otel.replay import Decision, SpanReplay, own_tracer
-from asynctrace.otel.spans import Span, trace_spans
+from asynctrace.otel.spans import Span, encodable, trace_spans
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as RealSpan
@@ -111,9 +112,13 @@ class _Replayed:
         self._spans = spans
         self._replays: dict[Process, SpanReplay] = {}
         default = SpanReplay(tracer)
+        programs = programs_of(processes)
         for process in processes if len(processes) > 1 else ():
             replay = self._replays[process] = SpanReplay(tracer)
-            replay.resource = replay.resource.merge(Resource({"process.pid": process.pid}))
+            about: dict[str, str | int] = {"process.pid": process.pid}
+            if replay.resource.attributes.get(SERVICE_NAME) == programs[processes[0]] and programs[process]:
+                about[SERVICE_NAME] = encodable(programs[process])  # of a merged trace: nobody gave the service a name
+            replay.resource = replay.resource.merge(Resource(about))
         self._default = default
         self._decisions: list[Decision] = []
         for span in spans:
