@@ -1188,11 +1188,15 @@ def test_a_child_of_multiprocessing_hands_on_its_spans_before_it_leaves(tmp_path
     spans.provider.add_span_processor(_ToFile(tmp_path / "spans"))
 
     with instrumented(spans):
-        process = multiprocessing.get_context("fork").Process(target=asyncio.run, args=(count(),))
+        process = multiprocessing.get_context("fork").Process(target=_count_once)
         process.start()
         process.join()
 
     assert (tmp_path / "spans").read_text(encoding="utf-8") == "count\n"
+
+
+def _count_once() -> None:
+    asyncio.run(count())
 
 
 class _ToFile(SpanProcessor):
