@@ -71,6 +71,7 @@ logger = logging.getLogger("asynctrace")
 _MANY = 200  # states or suspensions of one task or coroutine, until they are added up
 _MOST_WHOLES = 10_000  # ended tasks that are remembered, for what they wake
 _HOUSEKEEPING_EVENTS = 20_000
+_HOLD_NS = 500_000_000  # that a job's spans wait for who awaits it, whose step may end some time later
 _GRACE_NS = 1_000_000_000  # far more than lies between the end of a span and the event of it
 
 
@@ -148,8 +149,7 @@ class LiveReader:
         self._blocked: dict[Call, Counter[str]] = {}
         self._job_of_call: dict[int, int] = {}
         self._job_awaiters: dict[int, LiveSpan] = {}
-        self._held: dict[int, list[EndedRun]] = {}  # what a job did that nobody awaits yet
-        self._held_before: list[int] = []  # jobs
+        self._held: dict[int, tuple[int, list[EndedRun]]] = {}  # what a job did that nobody awaits yet, and since when
         self._ended_tasks: list[int] = []
         self._ended_before: list[int] = []  # of the last housekeeping: what they wake may come a little later
         self._read_since = 0
@@ -187,7 +187,7 @@ class LiveReader:
                 # The system sets the wall's clock right from time to time; spans of others go by it.
                 self._hooks.offset_ns = clock.wall_ns() - clock.now_ns()
                 self._tidy()
-                self._let_go()
+                self._let_go_of_old(clock.now_ns() - _HOLD_NS)
                 if self._lost_ns:
                     self._tell_lost(self._read_ns - _GRACE_NS)
                 return False
@@ -233,6 +233,8 @@ class LiveReader:
             self._recorder.settle()
             while self.take(4_000):
                 pass
+            with self._lock:
+                self._let_go_of_old(clock.now_ns())
         finally:
             self._is_full = is_full
 
@@ -256,8 +258,7 @@ class LiveReader:
             for task in reader.tasks.open():
                 if self._live(task.id) is not None:
                     self._task_ended(task)
-            for _ in range(2):
-                self._let_go()
+            self._let_go_of_old(clock.now_ns())
             self._tell_lost(end_ns)
             for id in list(self._hooks.open):
                 self._hooks.close(id)
@@ -387,7 +388,7 @@ class LiveReader:
             run = self._ended(live, call, call.started_ns, sums, [])
             job = self._job_with_span(call)
             if job:
-                self._held.setdefault(job, []).append(run)
+                self._held.setdefault(job, (clock.now_ns(), []))[1].append(run)
                 if job in self._job_awaiters:
                     self._let_go(job)
             else:
@@ -404,18 +405,19 @@ class LiveReader:
                 return 0
         return self._job_of_call.get(outermost.id, 0)
 
-    def _let_go(self, job: int | None = None) -> None:
-        """Hand on what a job did, linked with who awaits it; or what was held the last time, whoever does not.
+    def _let_go_of_old(self, until_ns: int) -> None:
+        """Hand on what is held since then, or longer: nobody awaits it."""
+        for job in [job for job, (since_ns, _) in self._held.items() if since_ns <= until_ns]:
+            self._let_go(job)
+
+    def _let_go(self, job: int) -> None:
+        """Hand on what a job did, linked with who awaits it.
 
         A job can be over before the step has ended in which it was handed to its executor.
         """
-        if job is None:
-            for jobs in self._held_before:
-                self._let_go(jobs)
-            self._held_before = list(self._held)
-            return
         awaiter = self._job_awaiters.get(job)
-        for run in self._held.pop(job, ()):
+        _, runs = self._held.pop(job, (0, []))
+        for run in runs:
             if awaiter is not None:
                 _link(run.live, awaiter.get_span_context(), "awaited_by")
                 _link(awaiter, run.live.get_span_context(), "woken_by")
@@ -515,8 +517,7 @@ class LiveReader:
 
     def _skip_lost(self) -> None:
         """Events were dropped before they were read: go on after them."""
-        for _ in range(2):
-            self._let_go()
+        self._let_go_of_old(clock.now_ns())
         follower = self._follow()
         time_ns, base = follower.base()
         if self._metrics is not None:

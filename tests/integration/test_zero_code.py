@@ -361,7 +361,7 @@ for _ in range(2):
         asyncio.run(twice())
         asyncio.run(in_child(3))
         LEAVE
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)  # not for the next child to print as well
 asyncio.run(after())
 """
 
