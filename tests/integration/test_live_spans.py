@@ -662,19 +662,23 @@ def test_links_to_what_woke_and_who_awaited() -> None:
         event.set()
 
     @asynctrace.traced
+    def pause() -> None:
+        time.sleep(SCALE_S)  # else it may be over before it is awaited
+
+    @asynctrace.traced
     async def main() -> None:
         event = asyncio.Event()
         task = asyncio.create_task(waiter(event))
         await asyncio.sleep(0)
         await setter(event)
         await task
-        await asyncio.to_thread(compute)
+        await asyncio.to_thread(pause)
 
     spans = run(main)
 
     assert spans.links("waiter") == [("setter", "woken_by"), ("main", "awaited_by")]
-    assert spans.links("compute") == [("main", "awaited_by")]
-    assert spans.links("main") == [("waiter", "woken_by"), ("compute", "woken_by")]
+    assert spans.links("pause") == [("main", "awaited_by")]
+    assert spans.links("main") == [("waiter", "woken_by"), ("pause", "woken_by")]
 
 
 def test_suspensions_as_events_on_request_the_longest_of_many() -> None:
