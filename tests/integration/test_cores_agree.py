@@ -12,6 +12,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import Any
 
 import hooked_programs
@@ -27,6 +28,9 @@ from asynctrace.events import (
     BLOCKING_STARTED,
     CALL_FINISHED,
     CALLBACK_RAN,
+    CLOSED,
+    COROUTINE_FINISHED,
+    COROUTINE_STARTED,
     COROUTINE_SUSPENDED,
     KIND_NAMES,
     Part,
@@ -86,9 +90,13 @@ def _told(part: Part) -> _Told:
 
     told: _Told = []
     # Thread by thread: between threads the order is chance.
-    for _, thread, kind, subject, other, site, flags in sorted(part.events, key=lambda event: event[1]):
+    events = sorted(part.events, key=lambda event: event[1])
+    for event, following in zip_longest(events, events[1:]):
+        _, thread, kind, subject, other, site, flags = event
         if kind == CALLBACK_RAN:
             continue  # it is told where it took a millisecond
+        if kind == COROUTINE_FINISHED and flags == CLOSED and following and following[2] == COROUTINE_STARTED:
+            continue  # where one is closed without an event, that shows when its address is another's: by chance
         where: Any = part.sites.get(site, site)
         if kind == COROUTINE_SUSPENDED:
             where = site  # an offset
