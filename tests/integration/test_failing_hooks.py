@@ -62,6 +62,7 @@ NOT_REACHED = {
     "describing.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "fold.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
     "living.*": "works behind the hooks, in the keeper's thread and for whoever asks for a trace",
+    "wrapping._generator_of": "a wait inside an async generator: tests/integration/scenarios",
     "sieve.*": "works behind the hooks, in the keeper's thread, for spans",
     "*.Stream.widen": "a recording beside spans: tests/integration/test_live_spans.py",
     "*.MonitoringProbe.widen": "a recording beside spans: tests/integration/test_live_spans.py",
