@@ -71,12 +71,7 @@ def begins_with_task(coroutine: Coroutine) -> bool:
     task = coroutine.task
     if task is None or coroutine.awaiter is not None or task.coroutine is not coroutine:
         return False
-    return starts_in_first_step(coroutine, task.states)
-
-
-def starts_in_first_step(coroutine: Coroutine, states: Iterable[State]) -> bool:
-    """Tell whether a coroutine starts in the first of its task's steps, by the task's states."""
-    first = next((state for state in states if state.kind == "running"), None)
+    first = next((state for state in task.states if state.kind == "running"), None)
     return first is None or coroutine.started_ns <= first.end_ns
 
 

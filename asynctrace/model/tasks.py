@@ -256,10 +256,6 @@ class TaskReader:
         life = self._lives.get(id)
         return (life.kind, life.since) if life is not None and life.kind is not None else None
 
-    def present_kinds(self) -> list[StateKind]:
-        """Return the states that the tasks are in. Other threads may call this."""
-        return [life.kind for life in list(self._lives.values()) if life.kind is not None]
-
     def long_lives(self, count: int) -> list[int]:
         """Return the tasks that have more than so many states."""
         return [id for id, life in self._lives.items() if len(life.states) > count]

@@ -182,16 +182,9 @@ class SpanHooks:
                 return
             live.end_ns = now_ns()
             live.outcome = outcome
-            live.is_open = False
             if error is not None and live.is_sampled:
                 live.error = describe_error(error)
-            if live.is_driven:
-                self.driven.pop(id, None)
-            steps = live.steps
-            if steps is not None:
-                steps.count -= 1
-                if not steps.count:
-                    self.steps.pop(live.task, None)
+            self._leave(id, live)
             if _get_current() is live.context:
                 # An empty context is false, so no `or`.
                 _set_current(live.around if live.restored is None else live.restored)
@@ -251,13 +244,18 @@ class SpanHooks:
         """Forget a run that is over without having said so: a coroutine can be closed without an event."""
         live = self.open.pop(id, None)
         if live is not None:
-            live.is_open = False
+            self._leave(id, live)
+
+    def _leave(self, id: int, live: LiveSpan) -> None:
+        """Forget what a span that is no more open did to its task, and to its driver."""
+        live.is_open = False
+        if live.is_driven:
             self.driven.pop(id, None)
-            steps = live.steps
-            if steps is not None:
-                steps.count -= 1
-                if not steps.count:
-                    self.steps.pop(live.task, None)
+        steps = live.steps
+        if steps is not None:
+            steps.count -= 1
+            if not steps.count:
+                self.steps.pop(live.task, None)
 
     def _describe(self, code: CodeType) -> Described:
         site = describe_code(code, traced_codes.get(id_of(code)))

@@ -9,7 +9,7 @@ import logging
 import threading
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -49,8 +49,10 @@ from asynctrace.otel.spans import (
     SpanEvent,
     Value,
     longest_pauses,
+    pauses_of,
     run_attributes,
     run_events,
+    suspension_pauses,
     wait_pauses,
 )
 from asynctrace.recorder.chunks import Follower, each_event
@@ -95,6 +97,11 @@ class _Sums:
     figures: Figures = field(default_factory=Figures)
     pauses: list[Pause] = field(default_factory=list)  # the longest
     pause_count: int = 0
+
+    def add_pauses(self, pauses: list[Pause]) -> None:
+        """Keep the longest of these and of those before."""
+        self.pauses = longest_pauses([*self.pauses, *pauses])
+        self.pause_count += len(pauses)
 
 
 class LiveReader:
@@ -360,8 +367,7 @@ class LiveReader:
         states = self._reader.tasks.states(task.id) if task is not None else []
         add_suspensions(sums.figures, coroutine.suspensions, states, sums.progress)
         add_coroutine_end(sums.figures, coroutine, delay_ns, sums.progress)
-        pauses = [(each.start_ns, each.end_ns, each.expression, each.line) for each in coroutine.suspensions]
-        self._hand_on(live, coroutine, start_ns, sums, pauses)
+        self._hand_on(live, coroutine, start_ns, sums, pauses_of(coroutine) if self._with_events else [])
 
     def _task_ended(self, task: Task) -> None:
         self._ended_tasks.append(task.id)
@@ -477,22 +483,19 @@ class LiveReader:
         reader.forget_ended(self._ended_before)
         self._ended_before, self._ended_tasks = self._ended_tasks, []
 
-    def _add_up(self, coroutine: Coroutine, suspensions: Iterable[Suspension]) -> None:
+    def _add_up(self, coroutine: Coroutine, suspensions: list[Suspension]) -> None:
         if self._live(coroutine.id) is None:
             return
-        every = list(suspensions)
-        sums = self._sums_of(coroutine)
+        sums = self._sums_of(coroutine.id, coroutine.started_ns)
         states = self._reader.tasks.states(coroutine.task.id) if coroutine.task is not None else []
-        add_suspensions(sums.figures, every, states, sums.progress)
+        add_suspensions(sums.figures, suspensions, states, sums.progress)
         if self._with_events:
-            pauses = [(each.start_ns, each.end_ns, each.expression, each.line) for each in every]
-            sums.pauses = longest_pauses([*sums.pauses, *pauses])
-            sums.pause_count += len(every)
+            sums.add_pauses(suspension_pauses(suspensions))
 
-    def _sums_of(self, coroutine: Coroutine) -> _Sums:
-        sums = self._sums.get(coroutine.id)
+    def _sums_of(self, id: int, start_ns: int) -> _Sums:
+        sums = self._sums.get(id)
         if sums is None:
-            sums = self._sums[coroutine.id] = _Sums(Progress(coroutine.started_ns))
+            sums = self._sums[id] = _Sums(Progress(start_ns))
         return sums
 
     def _add_up_task(self, id: int, kept_from_ns: int | None) -> None:
@@ -502,15 +505,11 @@ class LiveReader:
             return
         states = self._reader.tasks.states(id)
         dropped = [state for state in states if kept_from_ns is None or state.end_ns <= kept_from_ns]
-        sums = self._sums.get(id)
-        if sums is None:
-            sums = self._sums[id] = _Sums(Progress(task.created_ns))
+        sums = self._sums_of(id, task.created_ns)
         for state in dropped:
             add_state(sums.figures, state)
         if self._with_events and self._live(id) is not None:
-            pauses = wait_pauses(dropped)
-            sums.pauses = longest_pauses([*sums.pauses, *pauses])
-            sums.pause_count += len(pauses)
+            sums.add_pauses(wait_pauses(dropped))
         del states[: len(dropped)]
 
     # Loss.

@@ -144,7 +144,7 @@ class LiveSpan(Span):
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Keep attributes for the real one."""
         for key, value in attributes.items():
-            self._keep("set_attribute", key, _frozen(value))
+            self.set_attribute(key, value)
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Keep an event for the real one, with the present time."""

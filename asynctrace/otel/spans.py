@@ -18,7 +18,7 @@ from asynctrace.analysis.figures import Figures, add_call, add_coroutine, add_ta
 from asynctrace.analysis.wakes import wakes
 from asynctrace.model.collection import collection_paused
 from asynctrace.model.tasks import short_name
-from asynctrace.model.trace import Call, Coroutine, Process, State, Task, Thread, Trace
+from asynctrace.model.trace import Call, Coroutine, Process, State, Suspension, Task, Thread, Trace
 from asynctrace.otel.nesting import Nesting, Run
 
 Value = str | int | float | bool
@@ -300,7 +300,12 @@ def pauses_of(run: Task | Coroutine) -> list[Pause]:
     """Return when a run was suspended."""
     if isinstance(run, Task):
         return wait_pauses(run.states)
-    return [(each.start_ns, each.end_ns, each.expression, each.line) for each in run.suspensions]
+    return suspension_pauses(run.suspensions)
+
+
+def suspension_pauses(suspensions: Iterable[Suspension]) -> list[Pause]:
+    """Return the suspensions of a coroutine."""
+    return [(each.start_ns, each.end_ns, each.expression, each.line) for each in suspensions]
 
 
 def wait_pauses(states: Iterable[State]) -> list[Pause]:

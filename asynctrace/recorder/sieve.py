@@ -273,20 +273,20 @@ class Sieve:
         return life.is_wanted
 
     def _end(self, time_ns: int, id: int, life: _Life, outcome: int) -> None:
-        if life.kind >= 0:
-            self._counts[life.kind] -= 1
-            if life.kind == READY:
-                life.ready_ns += time_ns - life.since_ns
+        self._leave_state(life, time_ns)
         created_ns, _, _, _, _, site, flags = life.created
         if not flags & SEEN_LATE:  # else it is not known how long it was there
             self._ended.append((site, life.stack, outcome, time_ns - created_ns, life.ready_ns))
         del self._tasks[id]
 
-    def _set(self, life: _Life, kind: int, time_ns: int) -> None:
+    def _leave_state(self, life: _Life, time_ns: int) -> None:
         if life.kind >= 0:
             self._counts[life.kind] -= 1
             if life.kind == READY:
                 life.ready_ns += time_ns - life.since_ns
+
+    def _set(self, life: _Life, kind: int, time_ns: int) -> None:
+        self._leave_state(life, time_ns)
         self._counts[kind] += 1
         life.kind, life.since_ns = kind, time_ns
 
