@@ -21,17 +21,21 @@ class Slice:
     name: str
     start_ns: int
     end_ns: int | None = None
-    arguments: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, object] = field(default_factory=dict)
     arrows_out: set[int] = field(default_factory=set)
     arrows_in: set[int] = field(default_factory=set)
 
 
 @dataclass
 class View:
-    """All slices in order of their beginning, and (time, value) of each counter."""
+    """All slices in order of their beginning, and (time, value) of each counter.
+
+    `gauges` are the counters that events name themselves: of a path of names down to the counter.
+    """
 
     slices: list[Slice]
     counters: dict[str, list[tuple[int, int]]]
+    gauges: dict[tuple[str, ...], list[tuple[int, float]]]
 
     def values(self, counter: str) -> list[int]:
         """Return the values of a counter."""
@@ -54,13 +58,18 @@ def view(path: Path) -> View:
     """Replay a file: clocks, interned names, a stack of slices a track. An end without a beginning is an error."""
     clocks: dict[int, int] = {}
     names: dict[tuple[int, int], str] = {}
+    keys: dict[tuple[int, int], str] = {}
+    texts: dict[tuple[int, int], str] = {}
+    places: dict[tuple[int, int], tuple[str, str, int]] = {}
     counter_uuids: dict[int, list[int]] = {}
     descriptors: dict[int, Any] = {}
-    events: list[tuple[int, int, str, Any]] = []
+    events: list[tuple[int, int, str, dict[str, object], Any]] = []
     for packet in messages(path).packet:
         sequence = packet.trusted_packet_sequence_id
         if packet.sequence_flags & 1:  # what it has interned so far is void
-            names = {key: name for key, name in names.items() if key[0] != sequence}
+            for interned in (names, keys, texts, places):
+                for key in [key for key in interned if key[0] == sequence]:
+                    del interned[key]  # type: ignore[attr-defined]
         if packet.HasField("trace_packet_defaults"):
             defaults = packet.trace_packet_defaults
             assert defaults.timestamp_clock_id == 64
@@ -71,6 +80,12 @@ def view(path: Path) -> View:
                 clocks[sequence] = clock.timestamp
         for name in packet.interned_data.event_names:
             names[sequence, name.iid] = name.name
+        for key_name in packet.interned_data.debug_annotation_names:
+            keys[sequence, key_name.iid] = key_name.name
+        for text in packet.interned_data.debug_annotation_string_values:
+            texts[sequence, text.iid] = text.str.decode()
+        for place in packet.interned_data.source_locations:
+            places[sequence, place.iid] = place.file_name, place.function_name, place.line_number
         if packet.HasField("track_descriptor"):
             descriptor = packet.track_descriptor
             descriptors.setdefault(descriptor.uuid, type(descriptor)()).MergeFrom(descriptor)
@@ -81,7 +96,15 @@ def view(path: Path) -> View:
             if packet.HasField("track_event"):
                 event = packet.track_event
                 name = "" if event.type == _END else event.name or names[sequence, event.name_iid]
-                events.append((time_ns, sequence, name, event))
+                arguments = {
+                    keys[sequence, note.name_iid]: texts[sequence, note.string_value_iid]
+                    if note.HasField("string_value_iid")
+                    else getattr(note, note.WhichOneof("value"))
+                    for note in event.debug_annotations
+                }
+                if event.source_location_iid:
+                    arguments["place"] = places[sequence, event.source_location_iid]
+                events.append((time_ns, sequence, name, arguments, event))
     events.sort(key=lambda event: event[0])
 
     def path_of(uuid: int) -> tuple[str, ...]:
@@ -92,7 +115,8 @@ def view(path: Path) -> View:
     stacks: dict[int, list[Slice]] = defaultdict(list)
     found: list[Slice] = []
     counters: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for time_ns, sequence, name, event in events:
+    gauges: dict[tuple[str, ...], list[tuple[int, float]]] = defaultdict(list)
+    for time_ns, sequence, name, arguments, event in events:
         stack = stacks[event.track_uuid]
         if event.type == _END:
             current = stack.pop()
@@ -105,7 +129,7 @@ def view(path: Path) -> View:
                 stack.append(current)
             else:
                 current.end_ns = time_ns
-        current.arguments.update({note.name: note.string_value for note in event.debug_annotations})
+        current.arguments.update(arguments)
         current.arrows_out.update(event.flow_ids)
         current.arrows_in.update(event.terminating_flow_ids)
         values = list(event.extra_counter_values)
@@ -113,4 +137,6 @@ def view(path: Path) -> View:
         assert 0 not in values or not any(values[values.index(0) :])
         for uuid, value in zip(counter_uuids[sequence], values, strict=False):
             counters[path_of(uuid)[-1]].append((time_ns, value))
-    return View(found, dict(counters))
+        for uuid, gauge in zip(event.extra_double_counter_track_uuids, event.extra_double_counter_values, strict=True):
+            gauges[path_of(uuid)].append((time_ns, gauge))
+    return View(found, dict(counters), dict(gauges))

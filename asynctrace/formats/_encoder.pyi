@@ -7,6 +7,7 @@ from typing import Self, final
 from asynctrace.events import Event
 from asynctrace.formats.perfetto_names import Names
 from asynctrace.formats.perfetto_tracks import ProcessTracks
+from asynctrace.formats.perfetto_waits import Waits
 
 @final
 class Counter:
@@ -20,7 +21,7 @@ class Counter:
 class Encoder:
     """Makes packets of the events of one part: see `perfetto_encoder.EventEncoder`.
 
-    Names and tracks may hand it packets while it asks them something; nothing else may be called meanwhile.
+    Names, waits and tracks may hand it packets while it asks them something; nothing else may be called meanwhile.
 
     Args:
         write: Takes the bytes, a quarter of a megabyte at a time, and at each `flush`.
@@ -33,8 +34,8 @@ class Encoder:
     """
 
     def __init__(self, write: Callable[[bytes], object], sequence: int, clock_ns: int, new_flow: Counter) -> None: ...
-    def connect(self, names: Names, tracks: ProcessTracks) -> None:
-        """Say what names and tracks the part has: once. The numbers of tracks are those of a `Counter`."""
+    def connect(self, names: Names, waits: Waits, tracks: ProcessTracks) -> None:
+        """Say what names, waits and tracks the part has: once. The numbers of tracks are those of a `Counter`."""
 
     def send(self, packets: bytes, /) -> None:
         """Write packets before those of the next event."""

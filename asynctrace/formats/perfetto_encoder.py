@@ -26,6 +26,7 @@ from asynctrace.formats.perfetto_names import Names
 from asynctrace.formats.perfetto_slices import Slices
 from asynctrace.formats.perfetto_thread_slices import NOTHING, Shown
 from asynctrace.formats.perfetto_tracks import ProcessTracks
+from asynctrace.formats.perfetto_waits import Waits
 from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, WireError, int_field, varint
 
 # Of these `other` is a number; of all others it is an id, most often near that of the subject.
@@ -47,8 +48,8 @@ Write: TypeAlias = Callable[[bytes], object]
 class EventEncoder(Protocol):
     """Makes packets of the events of one part, and writes them with those that are handed to it, in order."""
 
-    def connect(self, names: Names, tracks: ProcessTracks) -> None:
-        """Say what names and tracks the part has; they hand their packets to this encoder."""
+    def connect(self, names: Names, waits: Waits, tracks: ProcessTracks) -> None:
+        """Say what names, waits and tracks the part has; they hand their packets to this encoder."""
         ...
 
     def send(self, packets: bytes, /) -> None:
@@ -126,9 +127,9 @@ class ReferenceEncoder:
         self._thread = -1
         self._subject = 0
 
-    def connect(self, names: Names, tracks: ProcessTracks) -> None:
-        """Say what names and tracks the part has."""
-        self._slices = Slices(tracks, names, self._new_flow, self._send_begin)
+    def connect(self, names: Names, waits: Waits, tracks: ProcessTracks) -> None:
+        """Say what names, waits and tracks the part has."""
+        self._slices = Slices(tracks, names, waits, self._new_flow, self._send_begin)
 
     def send(self, packets: bytes, /) -> None:
         """Write packets before those of the next event."""

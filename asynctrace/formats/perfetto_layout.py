@@ -21,7 +21,7 @@ Timestamps are differences to the packet before, by a clock of the sequence that
 
 import itertools
 
-from asynctrace.formats.wire import LENGTH, VARINT, bytes_field, fixed64_field, int_field, tag, varint
+from asynctrace.formats.wire import LENGTH, VARINT, bytes_field, double_field, fixed64_field, int_field, tag, varint
 
 FORMAT_MAJOR = 2  # a reader refuses a newer one; 1 had no segments and no late events
 FORMAT_MINOR = 1  # a reader ignores what a newer one adds; 0 had no NOTE and ROOT
@@ -68,8 +68,10 @@ INSTANT = 3
 MERGE_BY_NAME = 1
 ROW_EACH = 2
 
+UNIT_TIME_NS = 1
+UNIT_COUNT = 2
+
 _CHRONOLOGICAL = 2
-_UNIT_COUNT = 2
 _LONGEST_NAME = 500
 
 
@@ -142,10 +144,10 @@ def task_track(uuid: int, parent: int, name: bytes | None, merging: int) -> byte
     return packet(bytes_field(60, track if name is None else track + bytes_field(2, name)))
 
 
-def counter_track(uuid: int, parent: int, name: str) -> bytes:
+def counter_track(uuid: int, parent: int, name: str, unit: int = UNIT_COUNT) -> bytes:
     """Return the packet that describes a counter."""
     track = int_field(1, uuid) + int_field(5, parent) + bytes_field(2, visible_text(name))
-    return packet(bytes_field(60, track + bytes_field(8, int_field(3, _UNIT_COUNT))))
+    return packet(bytes_field(60, track + bytes_field(8, int_field(3, unit))))
 
 
 def interned_name(number: int, name: bytes) -> bytes:
@@ -159,6 +161,16 @@ def interned_place(number: int, file: bytes, function: bytes, line: int) -> byte
     return bytes_field(12, bytes_field(4, place))
 
 
+def interned_argument_key(number: int, key: bytes) -> bytes:
+    """Return the interned data that give the key of an argument a number."""
+    return bytes_field(12, bytes_field(3, int_field(1, number) + bytes_field(2, key)))
+
+
+def interned_argument_text(number: int, text: bytes) -> bytes:
+    """Return the interned data that give a text that is the value of an argument a number."""
+    return bytes_field(12, bytes_field(29, int_field(1, number) + bytes_field(2, text)))
+
+
 def name_field(number: int) -> bytes:
     """Return the field of a TrackEvent that names its slice."""
     return int_field(10, number)
@@ -169,9 +181,25 @@ def place_field(number: int) -> bytes:
     return int_field(34, number)
 
 
-def text_field(key: str, text: str) -> bytes:
-    """Return the field of a TrackEvent that adds an argument, a text, to its slice."""
-    return bytes_field(4, bytes_field(10, key.encode()) + bytes_field(6, visible_text(text)))
+def text_argument(key: int, text: int) -> bytes:
+    """Return the field of a TrackEvent that adds an argument to its slice: the numbers of its key and of its text."""
+    return bytes_field(4, int_field(1, key) + int_field(17, text))
+
+
+def value_argument(key: int, value: int | float | bool) -> bytes:
+    """Return the field of a TrackEvent that adds an argument, which is no text, to its slice."""
+    if isinstance(value, bool):
+        content = int_field(2, value)
+    elif isinstance(value, int):
+        content = int_field(4, value % (1 << 64))
+    else:
+        content = double_field(5, value)
+    return bytes_field(4, int_field(1, key) + content)
+
+
+def gauge_field(uuid: int, value: float) -> bytes:
+    """Return the fields of a TrackEvent that tell the value of a counter that is not among those of its sequence."""
+    return int_field(45, uuid) + double_field(46, value)
 
 
 def arrow_from_field(flow: int) -> bytes:

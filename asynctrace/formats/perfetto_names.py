@@ -1,4 +1,4 @@
-"""The names that slices show: texts, places in the code and what a task waits for, each given a number once.
+"""The names that slices show, texts and places in the code, each given a number once; and how things ended.
 
 A name's number is sent just before its first use, so that a file cut anywhere has the names of what it shows.
 """
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from asynctrace.events import OUTCOME_MASK, OUTCOME_NAMES, RETURNED, Part, Site
 from asynctrace.formats import perfetto_layout as layout
+from asynctrace.formats.perfetto_arguments import Arguments
 
-_LONGEST_EXPRESSION = 100
 _UNKNOWN = Site("?")
 _NAMED_BY_ASYNCIO = re.compile(r"Task-\d+").fullmatch
 _NUMBER_IN_PROCESS = (1 << 32) - 1  # of an id; the bits above are the process
@@ -22,17 +22,18 @@ class Names:
 
     Args:
         part: The tables.
+        arguments: The arguments of its slices.
         send: Called with interned data, to go out before the event that uses them.
     """
 
-    def __init__(self, part: Part, send: Callable[[bytes], None]) -> None:
+    def __init__(self, part: Part, arguments: Arguments, send: Callable[[bytes], None]) -> None:
         self._part = part
+        self._arguments = arguments
         self._send = send
         self.task_names = part.names  # task -> its name; entries may be added
         self._texts: dict[str, bytes] = {}
         self._sites: dict[int, bytes] = {}
-        self._waits: dict[Place, bytes | None] = {}
-        self._stacks: dict[int, tuple[bytes | None, str | None]] = {}
+        self._places: dict[tuple[str, str, int], bytes] = {}
 
     def text(self, text: str) -> bytes:
         """Return the field that names a slice with a text."""
@@ -64,46 +65,32 @@ class Names:
         found = self._sites.get(key)
         if found is None:
             site = self.described(key)
-            found = self.text(site.name)
-            if site.file:
-                place = layout.visible_text(site.file), layout.visible_text(site.name), max(0, site.line)
-                number = len(self._sites) + 1
-                self._send(layout.interned_place(number, *place))
-                found += layout.place_field(number)
-            self._sites[key] = found
+            found = self._sites[key] = self.text(site.name) + self.place(site, site.line)
         return found
+
+    def place(self, site: Site, line: int) -> bytes:
+        """Return the field that says where in the code something is; nothing where that is unknown."""
+        if not site.file:
+            return b""
+        place = site.file, site.name, max(0, line)
+        found = self._places.get(place)
+        if found is None:
+            number = len(self._places) + 1
+            file, function = layout.visible_text(site.file), layout.visible_text(site.name)
+            self._send(layout.interned_place(number, file, function, place[2]))
+            found = self._places[place] = layout.place_field(number)
+        return found
+
+    def attributes(self, key: int) -> bytes:
+        """Return the fields of the attributes that the decorator gave a piece of code."""
+        fields = b""
+        for name, value in self.described(key).attributes:
+            fields += self._arguments.value(name, value)
+        return fields
 
     def described(self, key: int) -> Site:
         """Return a site; an unknown one is called "?"."""
         return self._part.sites.get(key, _UNKNOWN)
-
-    def user_wait(self, place: Place) -> bytes | None:
-        """Return the field that names a wait at a place of the user's own code; None elsewhere."""
-        try:
-            return self._waits[place]
-        except KeyError:
-            expression = self._part.expressions.get(place)
-            is_shown = expression is not None and self.described(place[0]).is_user
-            found = self.text(_waiting(expression.text)) if expression is not None and is_shown else None
-            self._waits[place] = found
-            return found
-
-    def stack(self, key: int) -> tuple[bytes | None, str | None]:
-        """Return, of an await stack, the field that names the wait and the name of the outermost user coroutine."""
-        found = self._stacks.get(key)
-        if found is None:
-            places = self._part.stacks.get(key, ())
-            waits = (self.user_wait(place) for place in reversed(places))
-            users = (site.name for place in places if (site := self.described(place[0])).is_user)
-            found = self._stacks[key] = next(filter(None, waits), None), next(users, None)
-        return found
-
-    def wait_for(self, awaited: int, type_site: int) -> bytes:
-        """Return the field that names a wait by what is awaited, where the user's code does not tell."""
-        name = self.task_names.get(awaited) if awaited else None
-        if name is None and type_site:
-            name = self.described(type_site).name
-        return self.text("waiting" if name is None else _waiting(name))
 
     def task(self, task: int, root: int) -> str:
         """Return what a task's own slice and its steps are called: its name, with its root where asyncio named it."""
@@ -118,11 +105,4 @@ class Names:
         if outcome == RETURNED or outcome not in OUTCOME_NAMES:
             return b""
         name = OUTCOME_NAMES[outcome]
-        return layout.text_field("outcome", f"{name} {self.described(error).name}" if error else name)
-
-
-def _waiting(text: str) -> str:
-    shown = " ".join(text.removeprefix("await ").split())
-    if len(shown) > _LONGEST_EXPRESSION:
-        shown = shown[: _LONGEST_EXPRESSION - 1] + "…"
-    return f"waiting {shown}"
+        return self._arguments.text("outcome", f"{name} {self.described(error).name}" if error else name)

@@ -10,15 +10,17 @@ from asynctrace import events as kinds
 from asynctrace.events import Event
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_names import Names
-from asynctrace.formats.perfetto_thread_slices import NOTHING, Shown, ThreadSlices
+from asynctrace.formats.perfetto_thread_slices import NOTHING, Shown, ThreadSlices, no_lag
 from asynctrace.formats.perfetto_tracks import (
     STATE,
     TASK,
     CoroutineSlice,
     ProcessTracks,
     TaskTrack,
+    ThreadTrack,
     event_field,
 )
+from asynctrace.formats.perfetto_waits import CAUSE_SHIFT, FOR_GATHER, FOR_TASK, GATHERING_TYPE, JOB_SHIFT, Waits
 from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
 
 
@@ -28,6 +30,7 @@ class Slices:
     Args:
         tracks: Its tracks.
         names: Its names.
+        waits: What its tasks waited for.
         new_flow: Gives the next number of an arrow in the file.
         send_begin: Called with a time and a track event that begins before the event in hand.
     """
@@ -36,16 +39,19 @@ class Slices:
         self,
         tracks: ProcessTracks,
         names: Names,
+        waits: Waits,
         new_flow: Iterator[int],
         send_begin: Callable[[int, bytes], None],
     ) -> None:
         self._tracks = tracks
         self._names = names
+        self._waits = waits
         self._new_flow = new_flow
         self._tasks: dict[int, TaskTrack] = {}
         self._coroutines: dict[int, CoroutineSlice] = {}
         self._steps: dict[int, list[TaskTrack]] = {}  # thread -> the tasks whose steps run there, innermost last
         self._threads = ThreadSlices(tracks, names, new_flow, send_begin)
+        self._jobs: dict[int, int] = {}  # job -> its JOB_*
         self._late: list[int] = []  # coroutines that began before the recording, until their task is known
         self._ready = 0
         self._live = 0
@@ -61,6 +67,8 @@ class Slices:
             kinds.COROUTINE_RESUMED: self._coroutine_resumed,
             kinds.COROUTINE_FINISHED: self._coroutine_finished,
             **self._threads.handlers,
+            kinds.JOB_SUBMITTED: self._job_submitted,
+            kinds.JOB_FORGOTTEN: self._job_forgotten,
         }
 
     def finish(self) -> None:
@@ -96,7 +104,7 @@ class Slices:
 
     def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
         site = self._names.described(root) if root else None
-        track = self._tracks.task(self._names.step(task, root), site.name if site is not None else None)
+        track = self._tracks.task(self._names.step(task, root), site.name if site is not None else None, root)
         if site is not None and site.is_user:
             self._tracks.label(track, site.name)
         self._tasks[task] = track
@@ -108,21 +116,40 @@ class Slices:
             self._tracks.label(track, track.root or "task")
 
     def _task_ready(self, event: Event) -> Shown:
-        _, thread, _, task, cause, _, flags = event
+        time_ns, thread, _, task, cause, site, flags = event
         track = self._tasks.get(task)
         if track is None:
             return NOTHING
         shown: list[bytes] = []
+        kind = flags & 7
+        if kind not in kinds.CAUSE_NAMES:
+            kind = kinds.CAUSE_UNKNOWN
         # The step that caused a wake before what is kept may have ended, and another one of that task run now.
-        if flags & 7 == kinds.CAUSE_TASK and cause != task and not flags & kinds.SEEN_LATE:
+        if kind == kinds.CAUSE_TASK and cause != task and not flags & kinds.SEEN_LATE:
             shown += self._arrow_of_wake(track, cause, thread)
+        if track.is_ready or (track.is_running and track.cause is not None):
+            return shown
+        because = self._because(kind, cause, site)
         if track.is_running:
-            track.is_woken = True
-        elif not track.is_ready:
-            shown += track.close(STATE)
-            self._ready += 1
-            shown.append(self._open_state(track, self._names.text("ready"), True))
+            track.cause = because
+            return shown
+        shown += track.close(STATE, self._end_of_wait(track, 1 + kind))
+        self._ready += 1
+        shown.append(self._open_ready(track, because, -1 if flags & kinds.SEEN_LATE else time_ns))
         return shown
+
+    def _because(self, kind: int, cause: int, site: int) -> bytes:
+        """Return the fields that say what made a task ready."""
+        if kind == kinds.CAUSE_THREAD:
+            return self._waits.cause_thread(cause)
+        if kind != kinds.CAUSE_TASK:
+            return self._waits.cause(kind, site)
+        waker = self._tasks.get(cause)
+        if waker is None:
+            return self._waits.cause_task(cause, 0)
+        if not waker.as_waker:
+            waker.as_waker = self._waits.cause_task(cause, waker.root_site)
+        return waker.as_waker
 
     def _arrow_of_wake(self, track: TaskTrack, cause: int, thread: int) -> Shown:
         waker = self._tasks.get(cause)
@@ -145,10 +172,13 @@ class Slices:
             track, begin = self._meet(task, 0)
             shown.append(begin)
         once = b""
+        on_thread = self._tracks.thread(thread)
         if track.is_ready:
             track.is_ready = False
             self._ready -= 1
             once = self._counts()
+            if track.ready_ns >= 0:
+                once += self._lag(on_thread, thread, time_ns - track.ready_ns)
         if track.arrows:
             once += b"".join(map(layout.arrow_to_field, track.arrows))
             track.arrows.clear()
@@ -158,11 +188,11 @@ class Slices:
             if arrow:
                 once += layout.arrow_to_field(arrow)
         track.is_running = True
+        track.cause = track.wait = None
         self._late.clear()
-        shown.append(self._tracks.thread(thread).open(task, track.step, once, time_ns))
+        shown.append(on_thread.open(task, track.step, once, time_ns))
         if track.slices[-1][0] == STATE:
-            track.slices.pop()
-            shown.append(track.end)
+            shown += track.close(STATE, self._end_of_wait(track, 0))
         steps = self._steps.get(thread)
         if steps is None:
             steps = self._steps[thread] = []
@@ -170,8 +200,13 @@ class Slices:
         track.thread = thread
         return shown
 
+    def _lag(self, on_thread: ThreadTrack, thread: int, lag_ns: int) -> bytes:
+        """Return the fields that say how long what a loop runs now had been ready."""
+        on_thread.is_lagging = lag_ns > 0
+        return layout.gauge_field(self._tracks.lag(thread), float(max(0, lag_ns)))
+
     def _step_finished(self, event: Event) -> Shown:
-        _, thread, _, task, awaited, site, flags = event
+        time_ns, thread, _, task, awaited, site, flags = event
         track = self._tasks.get(task)
         if track is None:
             return NOTHING
@@ -185,40 +220,72 @@ class Slices:
         if track.wakes:
             arrows = b"".join(map(layout.arrow_from_field, track.wakes))
             track.wakes.clear()
-        shown = self._tracks.thread(thread).close(task, arrows)
+        on_thread = self._tracks.thread(thread)
+        if not (self._ready or on_thread.idles):
+            arrows += no_lag(on_thread)  # such a loop never says that it has nothing to do
+        shown = on_thread.close(task, arrows)
         track.is_running = False
         if self._late:
             shown += self._place_late(track)
         if flags & kinds.OUTCOME_MASK:
             return shown + self._end_task(task, track, self._names.outcome(flags, site))
         if track.slices[-1][0] == STATE:  # its beginning was before the recording
-            shown += track.close(STATE)
+            shown += track.close(STATE, self._end_of_wait(track, 0))
             self._ready -= track.is_ready
-        if track.is_woken or flags & kinds.YIELDED:
-            track.is_woken = False
+        if track.cause is not None or flags & kinds.YIELDED:
             self._ready += 1
-            shown.append(self._open_state(track, self._names.text("ready"), True))
+            shown.append(self._open_ready(track, track.cause or b"", time_ns))
             return shown
         track.awaited = awaited
-        shown.append(self._open_state(track, self._wait(track, awaited, site), False))
+        shown.append(self._open_wait(track, awaited, site))
         return shown
 
-    def _wait(self, track: TaskTrack, awaited: int, site: int) -> bytes:
-        """Name a wait by the innermost await of the user's own code."""
-        if track.wait is not None:
-            return track.wait
-        coroutines, user_wait = self._coroutines, self._names.user_wait
-        for key, _, _ in reversed(track.slices):
-            coroutine = coroutines.get(key)
-            if coroutine is not None:
-                found = user_wait(coroutine.place)
-                if found is not None:
-                    return found
-        return self._names.wait_for(awaited, site)
+    def _open_ready(self, track: TaskTrack, because: bytes, since_ns: int) -> bytes:
+        track.is_ready, track.ready_ns = True, since_ns
+        return track.open(STATE, self._names.text("ready"), because + self._counts())
 
-    def _open_state(self, track: TaskTrack, name: bytes, is_ready: bool) -> bytes:
-        track.is_ready = is_ready
-        return track.open(STATE, name, self._counts() if is_ready else b"")
+    def _open_wait(self, track: TaskTrack, awaited: int, site: int) -> bytes:
+        """Open a wait, named by the innermost await of the user's own code."""
+        track.is_ready = False
+        stands_in = [
+            coroutine for key, _, _ in reversed(track.slices) if (coroutine := self._coroutines.get(key)) is not None
+        ]
+        if track.wait is not None:
+            named, code = track.wait
+        else:
+            named, code = None, self._waits.code_of_chain(coroutine.site for coroutine in stands_in)
+        for coroutine in stands_in:
+            if named is None:
+                named = self._waits.at(coroutine.place)
+        # Of coroutines too deep to be shown it is not known here what they say.
+        if track.wait is not None or len(track.slices) < track.deepest:
+            is_gather = site and self._waits.code(site) & GATHERING_TYPE
+            job = self._jobs.get(awaited)
+            track.situation = (
+                code
+                | (FOR_TASK if awaited in self._tasks else 0)
+                | (0 if job is None else 1 + job << JOB_SHIFT)
+                | (FOR_GATHER if is_gather else 0)
+            )
+        return track.open(STATE, named if named is not None else self._waits.of(awaited, site))
+
+    def _end_of_wait(self, track: TaskTrack, cause: int) -> bytes:
+        """Return the fields that the end of a task's state gets: which kind of wait it was, when it was one."""
+        situation, track.situation = track.situation, -1
+        if situation < 0:
+            return b""
+        if track.awaited in self._tasks:
+            situation |= FOR_TASK
+        return self._waits.kind(situation | cause << CAUSE_SHIFT)
+
+    def _job_submitted(self, event: Event) -> Shown:
+        kind = event[6] & 7
+        self._jobs[event[3]] = kind if kind in (kinds.JOB_THREAD, kinds.JOB_PROCESS) else kinds.JOB_OTHER
+        return self._threads.handlers[kinds.JOB_SUBMITTED](event)
+
+    def _job_forgotten(self, event: Event) -> Shown:
+        self._jobs.pop(event[3], None)
+        return NOTHING
 
     def _end_task(self, task: int, track: TaskTrack, outcome: bytes) -> list[bytes]:
         self._label(track)
@@ -229,12 +296,14 @@ class Slices:
             coroutine = self._coroutines.get(key)
             if coroutine is not None:
                 coroutine.track = None
-        return track.close_all(outcome + self._counts())
+        ends = track.close(STATE, self._end_of_wait(track, 0))
+        return [*ends, *track.close_all(outcome + self._counts())]
 
     def _await_stack(self, event: Event) -> Shown:
         track = self._tasks.get(event[3])
         if track is not None:
-            track.wait, label = self._names.stack(event[5])
+            fields, label, code = self._waits.stack(event[5])
+            track.wait = fields, code
             if label is not None and not track.is_labelled:
                 self._tracks.label(track, label)
         return NOTHING
@@ -295,10 +364,11 @@ class Slices:
             if described.is_user:
                 self._tracks.label(track, described.name)
         slices = track.slices
+        named, once = self._names.site(site), self._names.attributes(site)
         if slices[-1][0] != STATE:
-            return [track.open(coroutine, self._names.site(site))]
+            return [track.open(coroutine, named, once)]
         state = slices.pop()
-        begin = track.open(coroutine, self._names.site(site))
+        begin = track.open(coroutine, named, once)
         slices.append(state)
         return [track.end, begin, event_field(state[1])]
 

@@ -6,11 +6,19 @@ from asynctrace import events as kinds
 from asynctrace.events import Event
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_names import Names
-from asynctrace.formats.perfetto_tracks import ProcessTracks, event_field
+from asynctrace.formats.perfetto_tracks import ProcessTracks, ThreadTrack, event_field
 
 Shown = Sequence[bytes]  # the track events that one event shows as, in order
 
 NOTHING: Shown = ()
+
+
+def no_lag(track: ThreadTrack) -> bytes:
+    """Return the fields that say that a loop has no lag any more; nothing where it had none."""
+    if not track.is_lagging:
+        return b""
+    track.is_lagging = False
+    return layout.gauge_field(track.lag, 0.0)
 
 
 class ThreadSlices:
@@ -53,16 +61,17 @@ class ThreadSlices:
             self._jobs_of_calls[call] = job
             arrow = self.job_arrows.pop(job, 0)
             once = layout.arrow_to_field(arrow) if arrow else b""
-        return [self._tracks.thread(thread).open(call, self._names.site(site), once, time_ns)]
+        track, named = self._tracks.thread(thread), self._names.site(site)
+        return [track.open(call, named, once + self._names.attributes(site), time_ns)]
 
     def _call_finished(self, event: Event) -> Shown:
         _, thread, _, call, _, error, flags = event
-        fields = self._names.outcome(flags, error)
+        track, fields = self._tracks.thread(thread), self._names.outcome(flags, error)
         job = self._jobs_of_calls.pop(call, 0)
         if job:
             arrow = self.job_arrows[job] = next(self._new_flow)
             fields += layout.arrow_from_field(arrow)
-        return self._tracks.thread(thread).close(call, fields)
+        return track.close(call, fields)
 
     def _job_submitted(self, event: Event) -> Shown:
         _, thread, _, job, _, site, flags = event
@@ -80,7 +89,9 @@ class ThreadSlices:
         return self._tracks.thread(event[1]).close(-event[3] - 3)
 
     def _idle_started(self, event: Event) -> Shown:
-        return [self._tracks.thread(event[1]).open(event[3], self._names.text("idle"), b"", event[0])]
+        track = self._tracks.thread(event[1])
+        track.idles = True
+        return [track.open(event[3], self._names.text("idle"), no_lag(track), event[0])]
 
     def _idle_finished(self, event: Event) -> Shown:
         return self._tracks.thread(event[1]).close(event[3])

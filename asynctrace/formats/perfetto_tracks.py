@@ -82,34 +82,54 @@ class Track:
         return [*ends, event_field(self.end_start + fields) if fields else self.end]
 
 
+class ThreadTrack(Track):
+    """A thread's track; where a loop runs, its lag is told beside it."""
+
+    __slots__ = ("idles", "is_lagging", "lag")
+
+    def __init__(self, uuid: int, lag: int = 0) -> None:
+        super().__init__(uuid)
+        self.lag = lag  # the number of the counter's track, once it has one
+        self.is_lagging = False  # by the last value that was told
+        self.idles = False  # whether the loop says when it has nothing to do
+
+
 class TaskTrack(Track):
     """A task's track and what is known of the task."""
 
     __slots__ = (
         "arrows",
+        "as_waker",
         "awaited",
+        "cause",
         "is_labelled",
         "is_ready",
         "is_running",
-        "is_woken",
+        "ready_ns",
         "root",
+        "root_site",
+        "situation",
         "step",
         "thread",
         "wait",
         "wakes",
     )
 
-    def __init__(self, uuid: int, step: bytes, root: str | None) -> None:
+    def __init__(self, uuid: int, step: bytes, root: str | None, root_site: int) -> None:
         super().__init__(uuid)
         self.step = step  # the name of its steps
         self.root = root
+        self.root_site = root_site
         self.thread = 0  # where its steps run, once one has
         self.is_labelled = False
         self.is_ready = False
         self.is_running = False
-        self.is_woken = False  # while running: it is ready again when the step ends
+        self.ready_ns = -1  # since when; -1 where that is unknown
+        self.cause: bytes | None = None  # of a wake while running: it is ready again when the step ends
+        self.as_waker = b""  # the fields of who is woken by it, once somebody was
         self.awaited = 0
-        self.wait: bytes | None = None  # the name of the wait that its await stack tells
+        self.situation = -1  # of the wait that is open, as far as it is known before its end; -1: there is none
+        self.wait: tuple[bytes | None, int] | None = None  # what its await stack tells: fields and a code
         self.arrows: list[int] = []  # that end at its next step
         self.wakes: list[int] = []  # that begin at the step in progress
 
@@ -149,8 +169,9 @@ class ProcessTracks:
         self.new_uuid = new_uuid
         self._send = send
         self.merging: int = layout.ROW_EACH if row_each else layout.MERGE_BY_NAME
-        self._threads: dict[int, Track] = {}
-        self._known: dict[int, int] = {}  # threads of earlier segments -> the numbers of their tracks
+        self._threads: dict[int, ThreadTrack] = {}
+        # Threads of earlier segments -> the numbers of their tracks and of those of their lag (0: there is none yet).
+        self._known: dict[int, tuple[int, int]] = {}
         if earlier is None:
             self._process, self.tasks = next(new_uuid), next(new_uuid)
             self.counters = next(new_uuid), next(new_uuid)
@@ -159,8 +180,8 @@ class ProcessTracks:
         self._process, self.tasks, self.counters = earlier._process, earlier.tasks, earlier.counters
         self.recording = earlier.recording
         # Of the others a service may have had any number.
-        self._known = {thread: uuid for thread, uuid in earlier._known.items() if thread in part.threads}
-        self._known.update((thread, track.uuid) for thread, track in earlier._threads.items())
+        self._known = {thread: uuids for thread, uuids in earlier._known.items() if thread in part.threads}
+        self._known.update((thread, (track.uuid, track.lag)) for thread, track in earlier._threads.items())
 
     def describe(self) -> None:
         """Send the tracks that every part has: the process, its group of tasks, its counters."""
@@ -173,20 +194,22 @@ class ProcessTracks:
         """Return the packet that describes the track `recording`."""
         return layout.group_track(self.recording, self._process, "recording")
 
-    def seen_threads(self) -> list[Track]:
+    def seen_threads(self) -> list[ThreadTrack]:
         """Return the tracks of the threads so far."""
         return list(self._threads.values())
 
-    def thread(self, thread: int) -> Track:
+    def thread(self, thread: int) -> ThreadTrack:
         """Return a thread's track."""
         track = self._threads.get(thread)
         if track is None:
             if not thread:
                 self._send(self.recording_packet())
-                track = self._threads[thread] = Track(self.recording)
+                track = self._threads[thread] = ThreadTrack(self.recording)
                 return track
-            uuid = self._known.pop(thread, 0) or next(self.new_uuid)
-            track = self._threads[thread] = Track(uuid)
+            uuid, lag = self._known.pop(thread, (0, 0))
+            track = self._threads[thread] = ThreadTrack(uuid or next(self.new_uuid))
+            if lag:
+                track.lag = self._described_lag(track, lag)
             info = self._part.threads.get(thread)
             # Perfetto tells threads apart by the system's id, over all processes; one is made up where it is unknown.
             native_id = info.native_id if info is not None and info.native_id > 0 else self._part.pid * 1000 + thread
@@ -194,9 +217,20 @@ class ProcessTracks:
             self._send(layout.thread_track(track.uuid, self._process, self._part.pid, native_id, name))
         return track
 
-    def task(self, step: bytes, root: str | None) -> TaskTrack:
+    def lag(self, thread: int) -> int:
+        """Return the number of the counter of a thread's loop lag."""
+        track = self.thread(thread)
+        if not track.lag:
+            track.lag = self._described_lag(track, next(self.new_uuid))
+        return track.lag
+
+    def _described_lag(self, thread: ThreadTrack, uuid: int) -> int:
+        self._send(layout.counter_track(uuid, thread.uuid, "loop lag", layout.UNIT_TIME_NS))
+        return uuid
+
+    def task(self, step: bytes, root: str | None, root_site: int) -> TaskTrack:
         """Return a new task's track, which has no label yet."""
-        track = TaskTrack(next(self.new_uuid), step, root)
+        track = TaskTrack(next(self.new_uuid), step, root, root_site)
         self._send(layout.task_track(track.uuid, self.tasks, None, self.merging))
         return track
 

@@ -10,9 +10,9 @@ from typing import Protocol, Self
 from asynctrace.events import Event, Events, Part, in_time_order
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_encoder import EncoderMaker, EventStream
-from asynctrace.formats.perfetto_names import Names
 from asynctrace.formats.perfetto_tables import add_tables, copy_of_tables, part_record, record, table_records
 from asynctrace.formats.perfetto_tracks import ProcessTracks
+from asynctrace.formats.perfetto_waits import names_and_waits
 
 
 class Output(Protocol):
@@ -109,7 +109,7 @@ class EventWriter:
         self._tracks: ProcessTracks = ProcessTracks(
             part, writer.encoders.new_uuid, encoder.send, writer.row_each, before
         )
-        encoder.connect(Names(part, encoder.send_on_sequence), self._tracks)
+        encoder.connect(*names_and_waits(part, encoder.send_on_sequence), self._tracks)
         encoder.send(part_record(part, clock_ns, self._segment))
         encoder.send(b"".join(table_records(part)))
         wall_ns = part.wall_ns - part.start_ns + clock_ns

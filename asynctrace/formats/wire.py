@@ -5,6 +5,7 @@ bytes that are there, so that a damaged file ends in a `WireError`, never in a l
 """
 
 import functools
+import struct
 from collections.abc import Iterator
 
 VARINT = 0
@@ -68,6 +69,11 @@ def int_field(number: int, value: int) -> bytes:
 def fixed64_field(number: int, value: int) -> bytes:
     """Return a field of eight bytes."""
     return tag(number, FIXED64) + value.to_bytes(8, "little")
+
+
+def double_field(number: int, value: float) -> bytes:
+    """Return a field of a floating-point number of eight bytes."""
+    return tag(number, FIXED64) + struct.pack("<d", value)
 
 
 def bytes_field(number: int, content: bytes) -> bytes:

@@ -46,6 +46,7 @@ _KINDS: Final[tuple[tuple[str, str, WaitKind], ...]] = (
     ("anyio/_backends/_asyncio.py", "SocketStream.", "io"),
 )
 _NAMES: Final = frozenset({"getaddrinfo", "getnameinfo"})
+GATHERING: Final = "_GatheringFuture"  # the type of what `gather` returns
 
 
 def kind_of_code(site: Site, is_innermost: bool) -> WaitKind | None:
@@ -87,11 +88,22 @@ def wait_kind(
         job: The kind of the job awaited, when it is one.
         future_type: The type's name of the awaited object, "" for a plain future.
     """
-    if chain and chain[-1].name.rsplit(".", 1)[-1] in _NAMES and not chain[-1].is_user:
-        return "io"  # a look-up of a name, whoever does it
+    if chain and is_look_up(chain[-1]):
+        return "io"
+    return kind_of_wait(_kind_of_chain(chain), cause, is_task, job, future_type == GATHERING)
+
+
+def is_look_up(innermost: Site) -> bool:
+    """Return whether the innermost coroutine looks up a name: that is I/O, whoever does it."""
+    return not innermost.is_user and innermost.name.rsplit(".", 1)[-1] in _NAMES
+
+
+def kind_of_wait(
+    by_code: WaitKind | None, cause: CauseKind | None, is_task: bool, job: JobKind | None, is_gather: bool
+) -> WaitKind:
+    """Return the kind of a wait of which it is known what the coroutines say that the task stood in."""
     if job is not None:
         return "process" if job == "process" else "thread"
-    by_code = _kind_of_chain(chain)
     if cause == "io" and by_code != "process":
         return "io"
     if cause == "thread" and by_code not in ("process", "io"):
@@ -100,7 +112,7 @@ def wait_kind(
         return by_code
     if is_task:
         return "task"
-    if future_type == "_GatheringFuture":
+    if is_gather:
         return "gather"
     return "timer" if cause == "timer" else "future"
 

@@ -37,7 +37,8 @@ enum {
     LOOP_GONE = 25,
 };
 enum { RAISED = 2, CLOSED = 4, OUTCOME_MASK = 7 };
-enum { CAUSE_TASK = 1, CAUSE_MASK = 7 };
+enum { CAUSE_UNKNOWN = 0, CAUSE_TASK = 1, CAUSE_THREAD = 4, CAUSE_MASK = 7 };
+enum { JOB_OTHER = 0, JOB_PROCESS = 2, JOB_MASK = 7 };
 enum { THROWN = 8, EAGER = 16, SEEN_LATE = 32, YIELDED = 64, ASYNC_GENERATOR = 256 };
 
 /* Its fields are in the order of an event's tuple, and of the seven numbers of a flat one. None is negative. */

@@ -57,6 +57,9 @@ open_coroutine(struct encoder *encoder, struct task *task, int64_t key, int64_t 
     if (name == NULL) {
         return -1;
     }
+    if (add_attributes(encoder, site) < 0) {
+        return -1;
+    }
     struct track *track = &task->track;
     if (!is_on_top(track, STATE_SLICE)) {
         return track_open(encoder, track, key, name, 0);

@@ -112,6 +112,7 @@ encoder_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(encoder->write);
     Py_VISIT(encoder->wire_error);
     Py_VISIT(encoder->names);
+    Py_VISIT(encoder->waits);
     Py_VISIT(encoder->task_names);
     Py_VISIT(encoder->tracks);
     Py_VISIT(encoder->visible_text);
@@ -125,6 +126,7 @@ encoder_clear(PyObject *self)
     Py_CLEAR(encoder->write);
     Py_CLEAR(encoder->wire_error);
     Py_CLEAR(encoder->names);
+    Py_CLEAR(encoder->waits);
     Py_CLEAR(encoder->task_names);
     Py_CLEAR(encoder->tracks);
     Py_CLEAR(encoder->visible_text);
@@ -157,6 +159,7 @@ encoder_dealloc(PyObject *self)
     task_list_free(encoder);
     table_free(&encoder->job_arrows);
     table_free(&encoder->jobs_of_calls);
+    table_free(&encoder->jobs);
     forget_all(encoder);
     PyMem_Free(encoder->shown_threads);
     PyMem_Free(encoder->late.items);
@@ -210,8 +213,8 @@ static PyObject *
 encoder_connect(PyObject *self, PyObject *args)
 {
     struct encoder *encoder = (struct encoder *)self;
-    PyObject *names, *tracks; /* borrowed */
-    if (!PyArg_ParseTuple(args, "OO:connect", &names, &tracks)) {
+    PyObject *names, *waits, *tracks; /* borrowed */
+    if (!PyArg_ParseTuple(args, "OOO:connect", &names, &waits, &tracks)) {
         return NULL;
     }
     if (encoder->names != NULL) {
@@ -241,6 +244,7 @@ encoder_connect(PyObject *self, PyObject *args)
     Py_XSETREF(encoder->task_names, task_names);
     Py_XSETREF(encoder->visible_text, visible_text);
     Py_XSETREF(encoder->tracks, Py_NewRef(tracks));
+    Py_XSETREF(encoder->waits, Py_NewRef(waits));
     encoder->task_group = task_group;
     encoder->merging = merging;
     encoder->names = Py_NewRef(names);
@@ -370,7 +374,7 @@ encoder_flush(PyObject *self, PyObject *Py_UNUSED(nothing))
 }
 
 static PyMethodDef encoder_methods[] = {
-    {"connect", encoder_connect, METH_VARARGS, "Say what names and tracks the part has."},
+    {"connect", encoder_connect, METH_VARARGS, "Say what names, waits and tracks the part has."},
     {"send", encoder_send, METH_O, "Write packets before those of the next event."},
     {"send_on_sequence", encoder_send_on_sequence, METH_O, "Write a packet of the part's sequence."},
     {"forget_sites", encoder_forget_sites, METH_O, "Ask again what these sites are."},

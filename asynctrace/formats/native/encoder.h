@@ -16,8 +16,9 @@
 #include "event_reader.h"
 #include "wire.h"
 
-/* The fields of a track event that name its slice: a name's number, a place's. */
-enum { NAME_BYTES = 23 };
+/* Some fields of a track event: those that name its slice (a name's number, a place's, an expression's), or that say
+ * what it is due to. */
+enum { NAME_BYTES = 31 };
 struct name {
     uint8_t size; /* 0: there is none */
     uint8_t bytes[NAME_BYTES];
@@ -38,6 +39,13 @@ blocking_key(int64_t subject)
     return -1 - subject;
 }
 
+/* What an await stack tells. */
+struct stack {
+    struct name wait;
+    int64_t code;
+    PyObject *label; /* bytes, owned, or NULL */
+};
+
 /* A track and its open slices, innermost last. */
 struct track {
     uint8_t field[1 + VARINT_BYTES]; /* of a track event: which track it is on */
@@ -57,13 +65,19 @@ struct task {
     struct track track; /* it has no open slices: the task has ended */
     struct name step;
     PyObject *root; /* the bytes of its root's name, owned; NULL where it has none */
+    int64_t root_site;
     int64_t thread;
     int64_t awaited;
+    int64_t ready_ns;  /* since when; -1 where that is unknown */
+    int64_t situation; /* of the wait that is open, as far as it is known before its end; -1: there is none */
     bool is_labelled;
     bool is_ready;
     bool is_running;
-    bool is_woken;
+    bool has_stack; /* the await stack of the step in progress is known: it tells the next two */
     struct name wait;
+    int64_t wait_code;
+    struct name cause;    /* of a wake while running: it is ready again when the step ends */
+    struct name as_waker; /* the fields that say that it woke another, once it did */
     struct numbers arrows;
     struct numbers wakes;
     struct task *previous; /* among those that have not ended, in the order of their beginning */
@@ -82,12 +96,20 @@ struct thread {
     int64_t number; /* in the records of events; -1: none of its events has been written */
     bool has_track;
     struct track track;
+    uint64_t lag;      /* the number of the counter of the loop's lag; 0: it has none yet */
+    bool is_lagging;   /* by the last value that was told */
+    bool idles;        /* whether the loop says when it has nothing to do */
+    struct name cause; /* the fields that say that it made a task ready, once it did */
     struct task **steps; /* the tasks whose steps run here, innermost last, owned */
     size_t steps_count;
     size_t steps_capacity;
 };
 
-enum { OUTCOMES = CLOSED - RAISED + 1 };
+enum { OUTCOMES = CLOSED - RAISED + 1, CAUSES = CAUSE_THREAD + 1 };
+
+/* What Waits.code says of a site, and the parts of a situation: see perfetto_waits.py. */
+enum { CODE_MASK = 15, LOOK_UP = 15, CODE_ELSEWHERE = 4, USER_CODE = 1 << 8, GATHERING_TYPE = 1 << 9 };
+enum { CAUSE_SHIFT = 4, FOR_TASK = 1 << 7, JOB_SHIFT = 8, FOR_GATHER = 1 << 10 };
 
 /* How a site can name a slice: its code with the place, its text alone, the submission of a job. */
 enum site_name { AS_CODE, AS_TEXT, AS_SUBMITTED, SITE_NAMES };
@@ -99,13 +121,12 @@ struct site {
     bool is_nameless;
     PyObject *outcomes[OUTCOMES]; /* bytes, owned: what ended with this exception */
     struct name names[SITE_NAMES];
-    struct name waiting; /* for an object of this type */
-    struct table waits;  /* offset -> struct name *, owned: of the waits there, with no size where none is shown */
-};
-
-struct stack {
-    struct name wait;
-    PyObject *label; /* bytes, owned, or NULL */
+    struct name waiting;        /* for an object of this type */
+    struct name causes[CAUSES]; /* the fields that say that this code made a task ready */
+    int64_t code;               /* what Waits.code says, where `has_code` */
+    bool has_code;
+    PyObject *attributes;       /* bytes, owned */
+    struct table waits;         /* offset -> struct name *, owned: of the waits there, with no size where none is shown */
 };
 
 struct counter {
@@ -128,6 +149,7 @@ struct encoder {
     PyObject *wire_error;
     struct counter *new_flow;
     PyObject *names;
+    PyObject *waits;
     PyObject *task_names;
     PyObject *tracks;
     PyObject *visible_text;
@@ -162,9 +184,11 @@ struct encoder {
     struct numbers late;     /* coroutines that began before the recording, until their task is known */
     struct table job_arrows;
     struct table jobs_of_calls;
+    struct table jobs; /* job -> 1 + its JOB_* */
 
     struct table sites;  /* key -> struct site *, owned */
     struct table stacks; /* key -> struct stack *, owned */
+    struct table kinds;  /* situation -> struct name *, owned: which kind of wait it was */
     struct name ready_name;
     struct name wake_name;
     struct name idle_name;
@@ -191,6 +215,9 @@ int track_close(struct encoder *encoder, struct track *track, int64_t key);
 int track_close_all(struct encoder *encoder, struct track *track);
 int add_arrow(struct encoder *encoder, const uint8_t tag[2], uint64_t flow);
 int add_counts(struct encoder *encoder);
+int add_name(struct encoder *encoder, const struct name *name);
+int add_lag(struct encoder *encoder, struct thread *thread, int64_t lag_ns);
+int add_no_lag(struct encoder *encoder, struct thread *thread);
 bool is_on_top(const struct track *track, int64_t key);
 uint64_t take_number(struct counter *counter);
 
@@ -204,6 +231,11 @@ void task_release(struct task *task);
 void task_list_free(struct encoder *encoder);
 int label_task(struct encoder *encoder, struct task *task, PyObject *label);
 int label_open_tasks(struct encoder *encoder);
+
+/* waits.c: what a task waited for, and what made it ready. */
+int open_wait(struct encoder *encoder, struct task *task, const struct event *event);
+int add_end_of_wait(struct encoder *encoder, struct task *task, int64_t cause);
+int because_of(struct encoder *encoder, const struct event *event, struct name *found);
 
 /* coroutines.c */
 int place_late(struct encoder *encoder, struct task *task);
@@ -228,8 +260,17 @@ const struct stack *stack_of(struct encoder *encoder, int64_t key);
 int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found);
 int step_name(struct encoder *encoder, int64_t task, int64_t root, struct name *found);
 int lost_name(struct encoder *encoder, int64_t count, struct name *found);
+int outcome_of(struct encoder *encoder, int64_t flags, int64_t error, PyObject **found);
+int add_bytes(struct encoder *encoder, PyObject *bytes);
 int add_outcome(struct encoder *encoder, int64_t flags, int64_t error);
+int add_attributes(struct encoder *encoder, int64_t key);
+int code_of(struct encoder *encoder, int64_t key, int64_t *code);
+int add_kind(struct encoder *encoder, int64_t situation);
+const struct name *cause_of(struct encoder *encoder, int64_t kind, int64_t site);
+int cause_task(struct encoder *encoder, int64_t waker, int64_t root, struct name *found);
+int cause_thread(struct encoder *encoder, struct thread *thread);
 int thread_uuid(struct encoder *encoder, int64_t id, uint64_t *uuid);
+int lag_uuid(struct encoder *encoder, int64_t thread, uint64_t *uuid);
 void forget_site(struct encoder *encoder, int64_t key);
 void forget_all(struct encoder *encoder);
 

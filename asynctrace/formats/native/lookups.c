@@ -45,6 +45,7 @@ site_free(struct site *site)
         PyMem_Free((void *)(uintptr_t)site->waits.entries[index].value);
     }
     table_free(&site->waits);
+    Py_XDECREF(site->attributes);
     PyMem_Free(site);
 }
 
@@ -147,7 +148,7 @@ wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct na
             return -1;
         }
         if (is_named) {
-            PyObject *answer = PyObject_CallMethod(encoder->names, "wait_for", "LL", (long long)awaited,
+            PyObject *answer = PyObject_CallMethod(encoder->waits, "of", "LL", (long long)awaited,
                                                    (long long)type_site);
             return take_name(answer, found);
         }
@@ -161,7 +162,7 @@ wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct na
         kept = &site->waiting;
     }
     if (!kept->size) {
-        PyObject *answer = PyObject_CallMethod(encoder->names, "wait_for", "iL", 0, (long long)type_site);
+        PyObject *answer = PyObject_CallMethod(encoder->waits, "of", "iL", 0, (long long)type_site);
         if (take_name(answer, kept) < 0) {
             return -1;
         }
@@ -182,7 +183,7 @@ user_wait(struct encoder *encoder, int64_t key, int64_t offset)
     if (name != NULL) {
         return name;
     }
-    PyObject *answer = PyObject_CallMethod(encoder->names, "user_wait", "((LL))", (long long)key, (long long)offset);
+    PyObject *answer = PyObject_CallMethod(encoder->waits, "at", "((LL))", (long long)key, (long long)offset);
     if (answer == NULL) {
         return NULL;
     }
@@ -206,12 +207,16 @@ user_wait(struct encoder *encoder, int64_t key, int64_t offset)
     return name;
 }
 
-/* Copy what Names.stack answered: the name of the wait and a label, either may be None. */
+/* Copy what Waits.stack answered: the name of the wait and a label, either may be None, and a code. */
 static int
 read_stack(struct encoder *encoder, PyObject *answer, struct stack *stack)
 {
-    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 2) {
-        PyErr_SetString(PyExc_TypeError, "of a stack two things are told");
+    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 3) {
+        PyErr_SetString(PyExc_TypeError, "of a stack three things are told");
+        return -1;
+    }
+    stack->code = PyLong_AsLongLong(PyTuple_GET_ITEM(answer, 2));
+    if (stack->code == -1 && PyErr_Occurred()) {
         return -1;
     }
     PyObject *wait = PyTuple_GET_ITEM(answer, 0), *label = PyTuple_GET_ITEM(answer, 1); /* borrowed */
@@ -233,7 +238,7 @@ stack_of(struct encoder *encoder, int64_t key)
     if (stack != NULL) {
         return stack;
     }
-    PyObject *answer = PyObject_CallMethod(encoder->names, "stack", "L", (long long)key);
+    PyObject *answer = PyObject_CallMethod(encoder->waits, "stack", "L", (long long)key);
     if (answer == NULL) {
         return NULL;
     }
@@ -265,11 +270,12 @@ lost_name(struct encoder *encoder, int64_t count, struct name *found)
     return take_name(PyObject_CallMethod(encoder->names, "lost", "L", (long long)count), found);
 }
 
-/* Add to `once` how something ended; nothing when it simply returned. */
+/* Find the bytes that say how something ended, borrowed: NULL when it simply returned. */
 int
-add_outcome(struct encoder *encoder, int64_t flags, int64_t error)
+outcome_of(struct encoder *encoder, int64_t flags, int64_t error, PyObject **found)
 {
     int outcome = (int)(flags & OUTCOME_MASK);
+    *found = NULL;
     if (outcome < RAISED || outcome > CLOSED) {
         return 0;
     }
@@ -288,7 +294,138 @@ add_outcome(struct encoder *encoder, int64_t flags, int64_t error)
             return -1;
         }
     }
-    return buffer_add(&encoder->once, PyBytes_AS_STRING(*kept), (size_t)PyBytes_GET_SIZE(*kept));
+    *found = *kept;
+    return 0;
+}
+
+/* Add to `once` bytes that may be NULL. */
+int
+add_bytes(struct encoder *encoder, PyObject *bytes)
+{
+    if (bytes == NULL) {
+        return 0;
+    }
+    return buffer_add(&encoder->once, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+}
+
+/* Add to `once` how something ended; nothing when it simply returned. */
+int
+add_outcome(struct encoder *encoder, int64_t flags, int64_t error)
+{
+    PyObject *outcome;
+    return outcome_of(encoder, flags, error, &outcome) < 0 ? -1 : add_bytes(encoder, outcome);
+}
+
+/* Add to `once` the attributes that the decorator gave a piece of code. */
+int
+add_attributes(struct encoder *encoder, int64_t key)
+{
+    struct site *site = site_of(encoder, key);
+    if (site == NULL) {
+        return -1;
+    }
+    if (site->attributes == NULL) {
+        site->attributes = checked_bytes(PyObject_CallMethod(encoder->names, "attributes", "L", (long long)key));
+        if (site->attributes == NULL) {
+            return -1;
+        }
+    }
+    return add_bytes(encoder, site->attributes);
+}
+
+/* Find what a site says of a wait. */
+int
+code_of(struct encoder *encoder, int64_t key, int64_t *code)
+{
+    struct site *site = site_of(encoder, key);
+    if (site == NULL) {
+        return -1;
+    }
+    if (!site->has_code) {
+        PyObject *answer = PyObject_CallMethod(encoder->waits, "code", "L", (long long)key);
+        if (answer == NULL) {
+            return -1;
+        }
+        site->code = PyLong_AsLongLong(answer);
+        Py_DECREF(answer);
+        if (site->code == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+        site->has_code = true;
+    }
+    *code = site->code;
+    return 0;
+}
+
+/* Add to `once` which kind of wait something was. */
+int
+add_kind(struct encoder *encoder, int64_t situation)
+{
+    struct name *name = table_find(&encoder->kinds, situation);
+    if (name == NULL) {
+        struct name found = {0};
+        if (take_name(PyObject_CallMethod(encoder->waits, "kind", "L", (long long)situation), &found) < 0) {
+            return -1;
+        }
+        name = PyMem_Malloc(sizeof(struct name));
+        if (name == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        *name = found;
+        if (table_put(&encoder->kinds, situation, name) < 0) {
+            PyMem_Free(name);
+            return -1;
+        }
+    }
+    return add_name(encoder, name);
+}
+
+/* Return the fields that say which code made a task ready, borrowed. */
+const struct name *
+cause_of(struct encoder *encoder, int64_t kind, int64_t key)
+{
+    struct site *site = site_of(encoder, key);
+    if (site == NULL) {
+        return NULL;
+    }
+    int64_t known = kind < CAUSES ? kind : CAUSE_UNKNOWN;
+    struct name *name = &site->causes[known];
+    if (!name->size &&
+        take_name(PyObject_CallMethod(encoder->waits, "cause", "LL", (long long)known, (long long)key), name) < 0) {
+        return NULL;
+    }
+    return name;
+}
+
+/* Find the fields that say which task made another ready. */
+int
+cause_task(struct encoder *encoder, int64_t waker, int64_t root, struct name *found)
+{
+    return take_name(PyObject_CallMethod(encoder->waits, "cause_task", "LL", (long long)waker, (long long)root), found);
+}
+
+/* See to it that the fields are known that say that a thread made a task ready. */
+int
+cause_thread(struct encoder *encoder, struct thread *thread)
+{
+    if (thread->cause.size) {
+        return 0;
+    }
+    return take_name(PyObject_CallMethod(encoder->waits, "cause_thread", "L", (long long)thread->id), &thread->cause);
+}
+
+/* Describe the counter of a loop's lag in the file; find its number. */
+int
+lag_uuid(struct encoder *encoder, int64_t thread, uint64_t *uuid)
+{
+    PyObject *number = PyObject_CallMethod(encoder->tracks, "lag", "L", (long long)thread);
+    if (number == NULL) {
+        return -1;
+    }
+    *uuid = PyLong_AsUnsignedLongLong(number);
+    Py_DECREF(number);
+    return *uuid == (uint64_t)-1 && PyErr_Occurred() ? -1 : 0;
 }
 
 /* Describe the track of a thread in the file; find its number. */
@@ -334,6 +471,10 @@ forget_all(struct encoder *encoder)
         }
     }
     table_free(&encoder->stacks);
+    for (size_t index = 0; index < encoder->kinds.capacity; index++) {
+        PyMem_Free((void *)(uintptr_t)encoder->kinds.entries[index].value);
+    }
+    table_free(&encoder->kinds);
     for (int index = 0; index < OUTCOMES; index++) {
         Py_CLEAR(encoder->outcomes[index]);
     }

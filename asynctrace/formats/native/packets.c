@@ -252,6 +252,7 @@ show_event(struct encoder *encoder, const struct event *event, struct thread *th
     case CALL_STARTED:
     case CALL_FINISHED:
     case JOB_SUBMITTED:
+    case JOB_FORGOTTEN:
     case BLOCKING_STARTED:
     case BLOCKING_FINISHED:
     case LOOP_IDLE_STARTED:

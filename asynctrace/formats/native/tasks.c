@@ -109,6 +109,8 @@ new_task(struct encoder *encoder, int64_t id, int64_t root)
     }
     task->owners = 1;
     task->id = id;
+    task->root_site = root;
+    task->ready_ns = task->situation = -1;
     struct site *site = NULL;
     if (root && (site = described(encoder, root)) == NULL) {
         goto error;
@@ -156,32 +158,30 @@ meet(struct encoder *encoder, int64_t id, int64_t root)
     return task;
 }
 
-/* Open the "ready" or "waiting" of a task. */
 static int
-open_state(struct encoder *encoder, struct task *task, const struct name *name, bool is_ready)
+open_ready(struct encoder *encoder, struct task *task, const struct name *because, int64_t since_ns)
 {
-    if (name == NULL) {
-        return -1;
-    }
-    task->is_ready = is_ready;
-    if (is_ready && add_counts(encoder) < 0) {
+    const struct name *name = fixed_name(encoder, &encoder->ready_name, "ready");
+    encoder->ready++;
+    task->is_ready = true;
+    task->ready_ns = since_ns;
+    if (name == NULL || add_name(encoder, because) < 0 || add_counts(encoder) < 0) {
         return -1;
     }
     return track_push(encoder, &task->track, STATE_SLICE, name, 0);
 }
 
 static int
-open_ready(struct encoder *encoder, struct task *task)
+close_state(struct encoder *encoder, struct task *task, int64_t cause)
 {
-    encoder->ready++;
-    return open_state(encoder, task, fixed_name(encoder, &encoder->ready_name, "ready"), true);
+    return add_end_of_wait(encoder, task, cause) < 0 ? -1 : track_close(encoder, &task->track, STATE_SLICE);
 }
 
-/* End a task with what is in `once`, its outcome. */
 static int
-end_task(struct encoder *encoder, struct task *task)
+end_task(struct encoder *encoder, struct task *task, int64_t outcome_flags, int64_t error)
 {
-    if (label_by_root(encoder, task) < 0) {
+    PyObject *outcome; /* borrowed */
+    if (outcome_of(encoder, outcome_flags, error, &outcome) < 0 || label_by_root(encoder, task) < 0) {
         return -1;
     }
     table_take(&encoder->tasks, task->id);
@@ -194,7 +194,13 @@ end_task(struct encoder *encoder, struct task *task)
             coroutine_set_task(coroutine, NULL);
         }
     }
-    int result = add_counts(encoder) < 0 ? -1 : track_close_all(encoder, &task->track);
+    int result = close_state(encoder, task, 0);
+    if (result == 0 && add_bytes(encoder, outcome) == 0 && add_counts(encoder) == 0) {
+        result = track_close_all(encoder, &task->track);
+    }
+    else {
+        result = -1;
+    }
     task_release(task);
     return result;
 }
@@ -247,14 +253,22 @@ show_ready(struct encoder *encoder, const struct event *event, struct thread *th
     if (is_by_task && !(event->flags & SEEN_LATE) && show_arrow_of_wake(encoder, task, event, thread) < 0) {
         return -1;
     }
+    if (task->is_ready || (task->is_running && task->cause.size)) {
+        return 0;
+    }
+    struct name because;
+    if (because_of(encoder, event, &because) < 0) {
+        return -1;
+    }
     if (task->is_running) {
-        task->is_woken = true;
+        task->cause = because;
         return 0;
     }
-    if (task->is_ready) {
-        return 0;
+    int64_t kind = event->flags & CAUSE_MASK;
+    if (close_state(encoder, task, 1 + (kind < CAUSES ? kind : CAUSE_UNKNOWN)) < 0) {
+        return -1;
     }
-    return track_close(encoder, &task->track, STATE_SLICE) < 0 ? -1 : open_ready(encoder, task);
+    return open_ready(encoder, task, &because, event->flags & SEEN_LATE ? -1 : event->time_ns);
 }
 
 static int
@@ -324,7 +338,8 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
     if (task->is_ready) {
         task->is_ready = false;
         encoder->ready--;
-        if (add_counts(encoder) < 0) {
+        if (add_counts(encoder) < 0 ||
+            (task->ready_ns >= 0 && add_lag(encoder, thread, event->time_ns - task->ready_ns) < 0)) {
             return -1;
         }
     }
@@ -339,39 +354,17 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
         }
     }
     task->is_running = true;
+    task->has_stack = false;
+    task->cause.size = 0;
     encoder->late.count = 0;
     if (track_open(encoder, track, task->id, &task->step, event->time_ns) < 0) {
         return -1;
     }
-    if (is_on_top(&task->track, STATE_SLICE)) {
-        task->track.count--;
-        if (show(encoder, END_SLICE, &task->track, NULL) < 0) {
-            return -1;
-        }
+    if (is_on_top(&task->track, STATE_SLICE) && close_state(encoder, task, 0) < 0) {
+        return -1;
     }
     task->thread = thread->id;
     return steps_push(thread, task);
-}
-
-/* Open the wait of a task, named by the innermost await of the user's own code. */
-static int
-open_wait(struct encoder *encoder, struct task *task, const struct event *event)
-{
-    struct name found = task->wait;
-    for (size_t index = task->track.count; index > 0 && !found.size; index--) {
-        struct coroutine *coroutine = table_find(&encoder->coroutines, task->track.slices[index - 1].key);
-        if (coroutine != NULL) {
-            const struct name *name = user_wait(encoder, coroutine->site, coroutine->offset);
-            if (name == NULL) {
-                return -1;
-            }
-            found = *name;
-        }
-    }
-    if (!found.size && wait_name(encoder, event->other, event->site, &found) < 0) {
-        return -1;
-    }
-    return open_state(encoder, task, &found, false);
 }
 
 static int
@@ -386,7 +379,10 @@ show_step_finished(struct encoder *encoder, const struct event *event, struct th
     if (track == NULL) {
         return -1;
     }
-    if (add_arrows(encoder, &task->wakes, ARROW_FROM_TAG) < 0 || track_close(encoder, track, task->id) < 0) {
+    /* A loop that never says that it has nothing to do has no lag any more where nothing is ready. */
+    bool is_at_rest = !encoder->ready && !thread->idles;
+    if (add_arrows(encoder, &task->wakes, ARROW_FROM_TAG) < 0 ||
+        (is_at_rest && add_no_lag(encoder, thread) < 0) || track_close(encoder, track, task->id) < 0) {
         return -1;
     }
     task->is_running = false;
@@ -394,17 +390,16 @@ show_step_finished(struct encoder *encoder, const struct event *event, struct th
         return -1;
     }
     if (event->flags & OUTCOME_MASK) {
-        return add_outcome(encoder, event->flags, event->site) < 0 ? -1 : end_task(encoder, task);
+        return end_task(encoder, task, event->flags, event->site);
     }
     if (is_on_top(&task->track, STATE_SLICE)) { /* its beginning was before the recording */
-        if (track_close(encoder, &task->track, STATE_SLICE) < 0) {
+        if (close_state(encoder, task, 0) < 0) {
             return -1;
         }
         encoder->ready -= task->is_ready;
     }
-    if (task->is_woken || event->flags & YIELDED) {
-        task->is_woken = false;
-        return open_ready(encoder, task);
+    if (task->cause.size || event->flags & YIELDED) {
+        return open_ready(encoder, task, &task->cause, event->time_ns);
     }
     task->awaited = event->other;
     return open_wait(encoder, task, event);
@@ -421,7 +416,9 @@ note_await_stack(struct encoder *encoder, const struct event *event)
     if (stack == NULL) {
         return -1;
     }
+    task->has_stack = true;
     task->wait = stack->wait;
+    task->wait_code = stack->code;
     if (stack->label != NULL && !task->is_labelled) {
         return label_task(encoder, task, stack->label);
     }
@@ -447,7 +444,7 @@ show_task_event(struct encoder *encoder, const struct event *event, struct threa
         if (task == NULL) {
             return 0;
         }
-        return add_outcome(encoder, CLOSED, 0) < 0 ? -1 : end_task(encoder, task);
+        return end_task(encoder, task, CLOSED, 0);
     }
     }
 }

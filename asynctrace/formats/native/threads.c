@@ -91,6 +91,9 @@ show_call_started(struct encoder *encoder, const struct event *event, struct tra
             return -1;
         }
     }
+    if (add_attributes(encoder, event->site) < 0) {
+        return -1;
+    }
     return track_open(encoder, track, event->subject, name, event->time_ns);
 }
 
@@ -141,8 +144,18 @@ show_lost(struct encoder *encoder, const struct event *event, struct track *trac
 int
 show_thread_event(struct encoder *encoder, const struct event *event, struct thread *thread)
 {
-    if (event->kind == JOB_SUBMITTED && event->flags & SEEN_LATE) {
-        return 0; /* it was submitted before */
+    if (event->kind == JOB_FORGOTTEN) {
+        table_take(&encoder->jobs, event->subject);
+        return 0;
+    }
+    if (event->kind == JOB_SUBMITTED) {
+        int64_t kind = event->flags & JOB_MASK;
+        if (table_set(&encoder->jobs, event->subject, 1 + (uint64_t)(kind <= JOB_PROCESS ? kind : JOB_OTHER)) < 0) {
+            return -1;
+        }
+        if (event->flags & SEEN_LATE) {
+            return 0; /* it was submitted before */
+        }
     }
     const struct name *name = NULL;
     if (event->kind == BLOCKING_STARTED && (name = site_name(encoder, event->site, AS_TEXT)) == NULL) {
@@ -165,7 +178,11 @@ show_thread_event(struct encoder *encoder, const struct event *event, struct thr
         return track_close(encoder, track, blocking_key(event->subject));
     case LOOP_IDLE_STARTED:
         name = fixed_name(encoder, &encoder->idle_name, "idle");
-        return name == NULL ? -1 : track_open(encoder, track, event->subject, name, event->time_ns);
+        thread->idles = true;
+        if (name == NULL || add_no_lag(encoder, thread) < 0) {
+            return -1;
+        }
+        return track_open(encoder, track, event->subject, name, event->time_ns);
     case LOOP_IDLE_FINISHED:
         return track_close(encoder, track, event->subject);
     case CALLBACK_RAN:

@@ -167,15 +167,62 @@ track_close_all(struct encoder *encoder, struct track *track)
     return show_once(encoder, END_SLICE, track, NULL);
 }
 
+static uint8_t *
+put_bits(uint8_t *at, uint64_t bits)
+{
+    for (int index = 0; index < 8; index++) {
+        *at++ = (uint8_t)(bits >> 8 * index);
+    }
+    return at;
+}
+
 /* Add to `once` an end of an arrow. */
 int
 add_arrow(struct encoder *encoder, const uint8_t tag[2], uint64_t flow)
 {
     uint8_t field[ARROW_BYTES] = {tag[0], tag[1]};
-    for (int index = 0; index < 8; index++) {
-        field[2 + index] = (uint8_t)(flow >> 8 * index);
-    }
+    put_bits(field + 2, flow);
     return buffer_add(&encoder->once, field, sizeof(field));
+}
+
+int
+add_name(struct encoder *encoder, const struct name *name)
+{
+    return buffer_add(&encoder->once, name->bytes, name->size);
+}
+
+static int
+add_gauge(struct encoder *encoder, uint64_t uuid, double value)
+{
+    uint8_t field[GAUGE_BYTES] = {GAUGE_TRACK_TAG[0], GAUGE_TRACK_TAG[1]}, *at = put_varint(field + 2, uuid);
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    *at++ = GAUGE_TAG[0];
+    *at++ = GAUGE_TAG[1];
+    at = put_bits(at, bits);
+    return buffer_add(&encoder->once, field, (size_t)(at - field));
+}
+
+/* Add to `once` how long what a loop runs now had been ready. */
+int
+add_lag(struct encoder *encoder, struct thread *thread, int64_t lag_ns)
+{
+    if (!thread->lag && lag_uuid(encoder, thread->id, &thread->lag) < 0) {
+        return -1;
+    }
+    thread->is_lagging = lag_ns > 0;
+    return add_gauge(encoder, thread->lag, lag_ns > 0 ? (double)lag_ns : 0.0);
+}
+
+/* Add to `once` that a loop has no lag any more; nothing where it had none. */
+int
+add_no_lag(struct encoder *encoder, struct thread *thread)
+{
+    if (!thread->is_lagging) {
+        return 0;
+    }
+    thread->is_lagging = false;
+    return add_gauge(encoder, thread->lag, 0.0);
 }
 
 /* Add to `once` the counters of live and of ready tasks. */

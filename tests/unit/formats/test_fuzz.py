@@ -103,6 +103,7 @@ def every_kind() -> Part:
         (kinds.TASK_READY, task, 2, 0, kinds.CAUSE_THREAD),
         (kinds.STEP_STARTED, task, loop, 0, kinds.THROWN),
         (kinds.COROUTINE_RESUMED, coroutine, 0, 0, kinds.THROWN),
+        (kinds.TASK_READY, other, task, 0, kinds.CAUSE_TASK),
         (kinds.MARK, 0, 0, 6, 0),
         (kinds.PROCESS_STARTED, 0, 200, 0, 0),
         (kinds.FUNCTION_DROPPED, 0, 0, 3, 0),

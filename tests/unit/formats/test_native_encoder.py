@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from asynctrace import events as kinds
 from asynctrace.cores import VARIABLE
 from asynctrace.events import Event, Part, Site
-from asynctrace.formats.perfetto_names import Names
 from asynctrace.formats.perfetto_tracks import ProcessTracks
+from asynctrace.formats.perfetto_waits import names_and_waits
 from asynctrace.formats.perfetto_writer import PerfettoWriter
 from asynctrace.formats.wire import WireError
 from tests.strategies_parts import START_NS, any_parts, example_part, program_parts
@@ -208,17 +208,17 @@ def test_a_negative_number_of_flat_events_is_refused_in_the_same_words() -> None
 
 
 class Connected:
-    """An encoder with real names and tracks, and what it wrote."""
+    """An encoder with real names, waits and tracks, and what it wrote."""
 
     def __init__(self, part: Part | None = None) -> None:
         self.written: list[bytes] = []
         self.encoder = native.Encoder(self.write, 1, START_NS, native.Counter())
         self.part = part if part is not None else every_kind()
-        self.names = Names(self.part, self.encoder.send_on_sequence)
+        self.names, self.waits = names_and_waits(self.part, self.encoder.send_on_sequence)
         self.tracks = ProcessTracks(self.part, native.Counter(), self.encoder.send, False)
 
     def connect(self) -> Any:
-        self.encoder.connect(self.names, self.tracks)
+        self.encoder.connect(self.names, self.waits, self.tracks)
         return self.encoder
 
     def write(self, content: bytes) -> None:
@@ -264,8 +264,12 @@ def test_an_iterator_that_fails_ends_the_encoding() -> None:
     encoder.encode(every_kind().events[3:])
 
 
-@pytest.mark.parametrize("method", ["text", "site", "plain", "submit", "lost", "step", "outcome", "stack", "described"])
-@pytest.mark.parametrize("answer", [LookupError("asked"), None, 5, b"", b"x" * 24, (), (1, 2)], ids=repr)
+_OF_NAMES = ("text", "site", "plain", "submit", "lost", "step", "outcome", "attributes", "described")
+_OF_WAITS = ("stack", "code", "kind", "cause", "cause_task", "cause_thread")
+
+
+@pytest.mark.parametrize("method", [*_OF_NAMES, *_OF_WAITS])
+@pytest.mark.parametrize("answer", [LookupError("asked"), None, "5", b"", b"x" * 32, (), (1, 2), (1, 2, 3)], ids=repr)
 def test_what_it_asks_may_fail_or_answer_nonsense(method: str, answer: object) -> None:
     connected = Connected()
 
@@ -274,14 +278,14 @@ def test_what_it_asks_may_fail_or_answer_nonsense(method: str, answer: object) -
             raise answer
         return answer
 
-    setattr(connected.names, method, answers)
+    setattr(connected.names if method in _OF_NAMES else connected.waits, method, answers)
     encoder = connected.connect()
-    if method == "outcome" and isinstance(answer, bytes):
+    if method in ("outcome", "attributes") and isinstance(answer, bytes):
         encoder.encode(every_kind().events)  # any bytes are fields
         return
     with pytest.raises((LookupError, TypeError, ValueError, AttributeError)):
         encoder.encode(every_kind().events)
-    encoder.encode_base(every_kind().events[:3] if method in ("submit", "outcome", "stack") else [])
+    encoder.encode_base(every_kind().events[:3] if method in ("submit", "outcome", "stack", "kind") else [])
     encoder.flush()
 
 
@@ -294,7 +298,7 @@ def test_what_it_asks_must_not_call_it() -> None:
         lambda: encoder.forget_sites([1]),
         lambda: encoder.label_tracks(),
         lambda: encoder.close_all(0),
-        lambda: encoder.connect(connected.names, connected.tracks),
+        lambda: encoder.connect(connected.names, connected.waits, connected.tracks),
     ]
     refused = 0
     original = connected.names.site
@@ -325,7 +329,8 @@ def test_before_it_is_connected_it_only_sends() -> None:
             call()
     encoder.flush()
     assert connected.written == [b"abc\x0a\x02\x50\x01"]
-    for nonsense in ((None, None), (connected.names, None), (None, connected.tracks)):
+    waits = connected.waits
+    for nonsense in ((None, waits, None), (connected.names, waits, None), (None, waits, connected.tracks)):
         with pytest.raises(AttributeError):
             encoder.connect(*nonsense)
     connected.tracks.new_uuid = itertools.count(1)
@@ -359,7 +364,8 @@ def test_a_file_that_fails_ends_the_encoding() -> None:
     encoder = native.Encoder(write, 1, START_NS, native.Counter())
     part = every_kind()
     encoder.connect(
-        Names(part, encoder.send_on_sequence), ProcessTracks(part, native.Counter(), encoder.send, row_each=False)
+        *names_and_waits(part, encoder.send_on_sequence),
+        ProcessTracks(part, native.Counter(), encoder.send, row_each=False),
     )
     with pytest.raises(OSError, match="No space"):
         encoder.encode(part.events * 10_000)
@@ -470,7 +476,8 @@ def test_a_long_encoding_can_be_interrupted() -> None:
     written: list[bytes] = []
     encoder = native.Encoder(write, 1, START_NS, native.Counter())
     part = every_kind()
-    encoder.connect(Names(part, encoder.send_on_sequence), ProcessTracks(part, native.Counter(), encoder.send, False))
+    tracks = ProcessTracks(part, native.Counter(), encoder.send, False)
+    encoder.connect(*names_and_waits(part, encoder.send_on_sequence), tracks)
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         with pytest.raises(InterruptedError, match="enough"):

@@ -92,7 +92,19 @@ def test_a_task_shows_what_it_runs_and_what_it_waits_for(tmp_path: Path) -> None
         (3, "ready", 50, 60),
     ]
     assert seen.on("MainThread") == [(0, "main (Task-1)", 20, 25), (0, "main (Task-1)", 60, 65)]
-    assert [one.arguments for one in seen.slices if one.arguments] == [{"outcome": "raised ValueError"}] * 2
+    main, sleep = ("app.py", "main", 1), ("/lib/asyncio/tasks.py", "sleep", 600)
+    assert [one.arguments for one in seen.slices if one.arguments] == [
+        {"outcome": "raised ValueError"},
+        {"cause": "unknown"},
+        {"place": main, "outcome": "raised ValueError"},
+        {"place": sleep},
+        {
+            "place": ("app.py", "main", 2),
+            "expression": "await  asyncio.sleep(\n    1)",
+            "wait": "sleep",
+        },
+        {"cause": "timer"},
+    ]
     assert seen.slices[0].track == ("MainProcess", "asyncio tasks", "main")
     assert seen.values("live tasks") == [1, 1, 1, 1, 1, 0]
     assert seen.values("ready tasks") == [0, 1, 0, 1, 0, 0]

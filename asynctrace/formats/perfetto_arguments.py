@@ -1,0 +1,46 @@
+"""The arguments of slices: what the UI shows of the slice that is selected, and SQL finds as `debug.KEY`.
+
+Keys and texts are given a number each, sent once, just before the first use. The keys are those of our Chrome JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from asynctrace.formats import perfetto_layout as layout
+
+_INTEGERS = 1 << 63  # others are no numbers of the format
+
+
+class Arguments:
+    """Fields of track events that add an argument.
+
+    Args:
+        send: Called with interned data, to go out before the event that uses them.
+    """
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+        self._keys: dict[str, int] = {}
+        self._texts: dict[str, int] = {}
+
+    def text(self, key: str, text: str) -> bytes:
+        """Return the field for a text, which there may be many of but not always another one."""
+        number = self._texts.get(text)
+        if number is None:
+            number = self._texts[text] = len(self._texts) + 1
+            self._send(layout.interned_argument_text(number, layout.visible_text(text)))
+        return layout.text_argument(self._key(key), number)
+
+    def value(self, key: str, value: str | int | float | bool) -> bytes:
+        """Return the field for a value of any of these types."""
+        if isinstance(value, str) or (isinstance(value, int) and not -_INTEGERS <= value < _INTEGERS):
+            return self.text(key, str(value))
+        return layout.value_argument(self._key(key), value)
+
+    def _key(self, key: str) -> int:
+        number = self._keys.get(key)
+        if number is None:
+            number = self._keys[key] = len(self._keys) + 1
+            self._send(layout.interned_argument_key(number, layout.visible_text(key)))
+        return number
