@@ -14,7 +14,10 @@ _BEGIN, _END, _INSTANT = 1, 2, 3
 
 @dataclass
 class Slice:
-    """A slice of the UI: `end_ns` is None when it has no end; `track` is the path of names down to its track."""
+    """A slice of the UI: `end_ns` is None when it has no end; `track` is the path of names down to its track.
+
+    Those of one `number` belong together: a task and its steps.
+    """
 
     track: tuple[str, ...]
     depth: int
@@ -24,6 +27,8 @@ class Slice:
     arguments: dict[str, object] = field(default_factory=dict)
     arrows_out: set[int] = field(default_factory=set)
     arrows_in: set[int] = field(default_factory=set)
+    number: int = 0
+    inside: Slice | None = None
 
 
 @dataclass
@@ -123,7 +128,9 @@ def view(path: Path) -> View:
             current.end_ns = time_ns
         else:
             assert event.type in (_BEGIN, _INSTANT)
-            current = Slice(path_of(event.track_uuid), len(stack), name, time_ns)
+            inside = stack[-1] if stack else None
+            current = Slice(path_of(event.track_uuid), len(stack), name, time_ns, inside=inside)
+            current.number = event.correlation_id
             found.append(current)
             if event.type == _BEGIN:
                 stack.append(current)

@@ -181,6 +181,11 @@ def place_field(number: int) -> bytes:
     return int_field(34, number)
 
 
+def correlation_field(number: int) -> bytes:
+    """Return the field of a TrackEvent by which slices belong together: the UI shows them in one colour."""
+    return int_field(52, number)
+
+
 def text_argument(key: int, text: int) -> bytes:
     """Return the field of a TrackEvent that adds an argument to its slice: the numbers of its key and of its text."""
     return bytes_field(4, int_field(1, key) + int_field(17, text))

@@ -127,13 +127,13 @@ class Slices:
         # The step that caused a wake before what is kept may have ended, and another one of that task run now.
         if kind == kinds.CAUSE_TASK and cause != task and not flags & kinds.SEEN_LATE:
             shown += self._arrow_of_wake(track, cause, thread)
-        if track.is_ready or (track.is_running and track.cause is not None):
+        if track.cause is not None:
             return shown
         because = self._because(kind, cause, site)
-        if track.is_running:
+        if track.is_running or track.is_ready:
             track.cause = because
             return shown
-        shown += track.close(STATE, self._end_of_wait(track, 1 + kind))
+        shown += track.close(STATE, self._end_of_state(track, 1 + kind))
         self._ready += 1
         shown.append(self._open_ready(track, because, -1 if flags & kinds.SEEN_LATE else time_ns))
         return shown
@@ -188,11 +188,12 @@ class Slices:
             if arrow:
                 once += layout.arrow_to_field(arrow)
         track.is_running = True
-        track.cause = track.wait = None
+        track.wait = None
         self._late.clear()
         shown.append(on_thread.open(task, track.step, once, time_ns))
         if track.slices[-1][0] == STATE:
-            shown += track.close(STATE, self._end_of_wait(track, 0))
+            shown += track.close(STATE, self._end_of_state(track, 0))
+        track.cause = None
         steps = self._steps.get(thread)
         if steps is None:
             steps = self._steps[thread] = []
@@ -230,19 +231,21 @@ class Slices:
         if flags & kinds.OUTCOME_MASK:
             return shown + self._end_task(task, track, self._names.outcome(flags, site))
         if track.slices[-1][0] == STATE:  # its beginning was before the recording
-            shown += track.close(STATE, self._end_of_wait(track, 0))
+            shown += track.close(STATE, self._end_of_state(track, 0))
             self._ready -= track.is_ready
         if track.cause is not None or flags & kinds.YIELDED:
             self._ready += 1
-            shown.append(self._open_ready(track, track.cause or b"", time_ns))
+            shown.append(self._open_ready(track, track.cause, time_ns))
             return shown
         track.awaited = awaited
         shown.append(self._open_wait(track, awaited, site))
         return shown
 
-    def _open_ready(self, track: TaskTrack, because: bytes, since_ns: int) -> bytes:
+    def _open_ready(self, track: TaskTrack, because: bytes | None, since_ns: int) -> bytes:
+        # The cause is told with the beginning; that of an eager task's yield comes later, and is told with the end.
+        track.cause = None if because is None else b""
         track.is_ready, track.ready_ns = True, since_ns
-        return track.open(STATE, self._names.text("ready"), because + self._counts())
+        return track.open(STATE, self._names.text("ready"), (because or b"") + self._counts())
 
     def _open_wait(self, track: TaskTrack, awaited: int, site: int) -> bytes:
         """Open a wait, named by the innermost await of the user's own code."""
@@ -269,11 +272,12 @@ class Slices:
             )
         return track.open(STATE, named if named is not None else self._waits.of(awaited, site))
 
-    def _end_of_wait(self, track: TaskTrack, cause: int) -> bytes:
-        """Return the fields that the end of a task's state gets: which kind of wait it was, when it was one."""
+    def _end_of_state(self, track: TaskTrack, cause: int) -> bytes:
+        """Return the fields that the end of a task's state gets: which kind of wait it was, or what is untold yet."""
         situation, track.situation = track.situation, -1
         if situation < 0:
-            return b""
+            because, track.cause = track.cause, None
+            return because or b""
         if track.awaited in self._tasks:
             situation |= FOR_TASK
         return self._waits.kind(situation | cause << CAUSE_SHIFT)
@@ -296,7 +300,7 @@ class Slices:
             coroutine = self._coroutines.get(key)
             if coroutine is not None:
                 coroutine.track = None
-        ends = track.close(STATE, self._end_of_wait(track, 0))
+        ends = track.close(STATE, self._end_of_state(track, 0))
         return [*ends, *track.close_all(outcome + self._counts())]
 
     def _await_stack(self, event: Event) -> Shown:

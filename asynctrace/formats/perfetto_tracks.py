@@ -125,7 +125,9 @@ class TaskTrack(Track):
         self.is_ready = False
         self.is_running = False
         self.ready_ns = -1  # since when; -1 where that is unknown
-        self.cause: bytes | None = None  # of a wake while running: it is ready again when the step ends
+        # Running: of a wake, after which it is ready again when the step ends. Ready: None where it is unknown yet,
+        # else what its slice does not tell yet.
+        self.cause: bytes | None = None
         self.as_waker = b""  # the fields of who is woken by it, once somebody was
         self.awaited = 0
         self.situation = -1  # of the wait that is open, as far as it is known before its end; -1: there is none
@@ -230,7 +232,9 @@ class ProcessTracks:
 
     def task(self, step: bytes, root: str | None, root_site: int) -> TaskTrack:
         """Return a new task's track, which has no label yet."""
-        track = TaskTrack(next(self.new_uuid), step, root, root_site)
+        uuid = next(self.new_uuid)
+        # By the number of its track a task's steps are told from those of others, which may have the same name.
+        track = TaskTrack(uuid, step + layout.correlation_field(uuid), root, root_site)
         self._send(layout.task_track(track.uuid, self.tasks, None, self.merging))
         return track
 

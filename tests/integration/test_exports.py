@@ -16,11 +16,11 @@ from integration.generated_programs import Body, programs, run_program
 
 import asynctrace
 from asynctrace.errors import UsageError
-from asynctrace.formats import save
+from asynctrace.formats import load_parts, save
 from asynctrace.formats.exporting import EXPORT_SUFFIXES
 from asynctrace.model.build import build_trace
 from asynctrace.model.trace import Trace
-from tests import chrome_view
+from tests import chrome_view, perfetto_states, perfetto_view
 from tests.speedscope_view import of_model, whole, written
 from tests.strategies_parts import any_parts, example_part
 from tests.trace_processor import ERRORS, ask, found_ui_directory
@@ -39,6 +39,8 @@ _SETTINGS = settings(
 
 def check(trace: Trace, folder: Path) -> None:
     """Check the file of each format against the model."""
+    save(trace, folder / "trace.pftrace")
+    check_perfetto(folder / "trace.pftrace")
     save(trace, folder / "trace.json")
     chrome_view.agrees(trace, chrome_view.view(folder / "trace.json"))
     off_loop = any(call.task is None for call in trace.calls)
@@ -57,6 +59,14 @@ def check(trace: Trace, folder: Path) -> None:
     expected = Counter(of_model(trace))
     expected["coroutine"] += sum(each.end_ns - each.started_ns for each in trace.coroutines)
     assert +sums == +expected
+
+
+def check_perfetto(path: Path) -> None:
+    """Check a Perfetto file against the model: of all that it holds, which may be more than the recording's window."""
+    trace, seen = build_trace(load_parts(path)), perfetto_view.view(path)
+    perfetto_states.same(perfetto_states.of_view(seen, trace.end_ns), perfetto_states.of_model(trace))
+    lags = [(time_ns, int(lag)) for values in seen.gauges.values() for time_ns, lag in values if lag]
+    assert sorted(lags) == perfetto_states.lags(trace)
 
 
 @_SETTINGS

@@ -76,7 +76,9 @@ struct task {
     bool has_stack; /* the await stack of the step in progress is known: it tells the next two */
     struct name wait;
     int64_t wait_code;
-    struct name cause;    /* of a wake while running: it is ready again when the step ends */
+    /* Running: of a wake, after which it is ready again when the step ends. Ready: what its slice does not tell yet. */
+    bool has_cause;
+    struct name cause;
     struct name as_waker; /* the fields that say that it woke another, once it did */
     struct numbers arrows;
     struct numbers wakes;
@@ -234,7 +236,7 @@ int label_open_tasks(struct encoder *encoder);
 
 /* waits.c: what a task waited for, and what made it ready. */
 int open_wait(struct encoder *encoder, struct task *task, const struct event *event);
-int add_end_of_wait(struct encoder *encoder, struct task *task, int64_t cause);
+int add_end_of_state(struct encoder *encoder, struct task *task, int64_t cause);
 int because_of(struct encoder *encoder, const struct event *event, struct name *found);
 
 /* coroutines.c */

@@ -98,6 +98,21 @@ label_open_tasks(struct encoder *encoder)
     return 0;
 }
 
+/* Add to a name a field with a number. */
+static int
+name_add_number(struct name *name, const uint8_t tag[2], uint64_t number)
+{
+    if ((size_t)name->size + 2 + varint_size(number) > NAME_BYTES) {
+        PyErr_Format(PyExc_ValueError, "a name of %d bytes", name->size);
+        return -1;
+    }
+    uint8_t *at = name->bytes + name->size;
+    *at++ = tag[0];
+    *at++ = tag[1];
+    name->size = (uint8_t)(put_varint(at, number) - name->bytes);
+    return 0;
+}
+
 /* Return a new task, which is in no list yet, NULL on an error. */
 static struct task *
 new_task(struct encoder *encoder, int64_t id, int64_t root)
@@ -119,6 +134,9 @@ new_task(struct encoder *encoder, int64_t id, int64_t root)
         goto error;
     }
     task->uuid = take_number(encoder->new_uuid);
+    if (name_add_number(&task->step, CORRELATION_TAG, task->uuid) < 0) {
+        goto error;
+    }
     track_init(&task->track, task->uuid);
     if (send_task_track(encoder, task, NULL, 0) < 0) {
         goto error;
@@ -158,14 +176,18 @@ meet(struct encoder *encoder, int64_t id, int64_t root)
     return task;
 }
 
+/* Open the "ready" of a task; `because` is NULL where its cause is not known yet. */
 static int
 open_ready(struct encoder *encoder, struct task *task, const struct name *because, int64_t since_ns)
 {
+    /* The cause is told with the beginning; that of an eager task's yield comes later, and is told with the end. */
+    task->has_cause = because != NULL;
+    task->cause.size = 0;
     const struct name *name = fixed_name(encoder, &encoder->ready_name, "ready");
     encoder->ready++;
     task->is_ready = true;
     task->ready_ns = since_ns;
-    if (name == NULL || add_name(encoder, because) < 0 || add_counts(encoder) < 0) {
+    if (name == NULL || (because != NULL && add_name(encoder, because) < 0) || add_counts(encoder) < 0) {
         return -1;
     }
     return track_push(encoder, &task->track, STATE_SLICE, name, 0);
@@ -174,7 +196,7 @@ open_ready(struct encoder *encoder, struct task *task, const struct name *becaus
 static int
 close_state(struct encoder *encoder, struct task *task, int64_t cause)
 {
-    return add_end_of_wait(encoder, task, cause) < 0 ? -1 : track_close(encoder, &task->track, STATE_SLICE);
+    return add_end_of_state(encoder, task, cause) < 0 ? -1 : track_close(encoder, &task->track, STATE_SLICE);
 }
 
 static int
@@ -253,14 +275,15 @@ show_ready(struct encoder *encoder, const struct event *event, struct thread *th
     if (is_by_task && !(event->flags & SEEN_LATE) && show_arrow_of_wake(encoder, task, event, thread) < 0) {
         return -1;
     }
-    if (task->is_ready || (task->is_running && task->cause.size)) {
+    if (task->has_cause) {
         return 0;
     }
     struct name because;
     if (because_of(encoder, event, &because) < 0) {
         return -1;
     }
-    if (task->is_running) {
+    if (task->is_running || task->is_ready) {
+        task->has_cause = true;
         task->cause = because;
         return 0;
     }
@@ -355,7 +378,6 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
     }
     task->is_running = true;
     task->has_stack = false;
-    task->cause.size = 0;
     encoder->late.count = 0;
     if (track_open(encoder, track, task->id, &task->step, event->time_ns) < 0) {
         return -1;
@@ -363,6 +385,7 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
     if (is_on_top(&task->track, STATE_SLICE) && close_state(encoder, task, 0) < 0) {
         return -1;
     }
+    task->has_cause = false;
     task->thread = thread->id;
     return steps_push(thread, task);
 }
@@ -398,8 +421,9 @@ show_step_finished(struct encoder *encoder, const struct event *event, struct th
         }
         encoder->ready -= task->is_ready;
     }
-    if (task->cause.size || event->flags & YIELDED) {
-        return open_ready(encoder, task, &task->cause, event->time_ns);
+    if (task->has_cause || event->flags & YIELDED) {
+        struct name because = task->cause;
+        return open_ready(encoder, task, task->has_cause ? &because : NULL, event->time_ns);
     }
     task->awaited = event->other;
     return open_wait(encoder, task, event);

@@ -81,14 +81,16 @@ open_wait(struct encoder *encoder, struct task *task, const struct event *event)
     return track_push(encoder, &task->track, STATE_SLICE, &named, 0);
 }
 
-/* Add to `once`, for the end of a task's state, which kind of wait it was, when it was one. */
+/* Add to `once`, for the end of a task's state, which kind of wait it was, or what is untold yet. */
 int
-add_end_of_wait(struct encoder *encoder, struct task *task, int64_t cause)
+add_end_of_state(struct encoder *encoder, struct task *task, int64_t cause)
 {
     int64_t situation = task->situation;
     task->situation = -1;
     if (situation < 0) {
-        return 0;
+        bool has_cause = task->has_cause;
+        task->has_cause = false;
+        return has_cause ? add_name(encoder, &task->cause) : 0;
     }
     if (table_find(&encoder->tasks, task->awaited) != NULL) {
         situation |= FOR_TASK;

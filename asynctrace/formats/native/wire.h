@@ -20,6 +20,7 @@ static const uint8_t EVENT_TAG[2] = {0xb2, 0x7b};          /* of a packet, 1974:
 static const uint8_t DESCRIPTOR_TAG[2] = {0xe2, 0x03};     /* of a packet, 60: a track */
 static const uint8_t BOOTTIME_FIELD[3] = {0xd0, 0x03, 6};  /* of a packet, 58: its time is by the machine's clock */
 static const uint8_t ARROW_FROM_TAG[2] = {0xf9, 0x02};     /* of a track event, 47 */
+static const uint8_t CORRELATION_TAG[2] = {0xa0, 0x03};    /* of a track event, 52: which slices belong together */
 static const uint8_t GAUGE_TRACK_TAG[2] = {0xe8, 0x02};    /* of a track event, 45: whose value is told */
 static const uint8_t GAUGE_TAG[2] = {0xf1, 0x02};          /* of a track event, 46: the value, a double */
 static const uint8_t ARROW_TO_TAG[2] = {0x81, 0x03};       /* of a track event, 48 */
