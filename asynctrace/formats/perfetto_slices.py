@@ -171,14 +171,14 @@ class Slices:
         if track is None:
             track, begin = self._meet(task, 0)
             shown.append(begin)
-        once = b""
+        once = lag = b""
         on_thread = self._tracks.thread(thread)
         if track.is_ready:
             track.is_ready = False
             self._ready -= 1
             once = self._counts()
             if track.ready_ns >= 0:
-                once += self._lag(on_thread, thread, time_ns - track.ready_ns)
+                lag = self._lag(on_thread, thread, time_ns - track.ready_ns)
         if track.arrows:
             once += b"".join(map(layout.arrow_to_field, track.arrows))
             track.arrows.clear()
@@ -192,7 +192,8 @@ class Slices:
         self._late.clear()
         shown.append(on_thread.open(task, track.step, once, time_ns))
         if track.slices[-1][0] == STATE:
-            shown += track.close(STATE, self._end_of_state(track, 0))
+            # The lag goes out here, for beside a counter that is 0 the trace processor takes every other one for 0.
+            shown += track.close(STATE, self._end_of_state(track, 0) + lag)
         track.cause = None
         steps = self._steps.get(thread)
         if steps is None:

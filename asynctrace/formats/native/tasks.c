@@ -358,11 +358,14 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
     if (track == NULL) {
         return -1;
     }
-    if (task->is_ready) {
+    bool was_ready = task->is_ready;
+    if (was_ready) {
         task->is_ready = false;
         encoder->ready--;
-        if (add_counts(encoder) < 0 ||
-            (task->ready_ns >= 0 && add_lag(encoder, thread, event->time_ns - task->ready_ns) < 0)) {
+        if (add_counts(encoder) < 0) {
+            return -1;
+        }
+        if (task->ready_ns >= 0 && !thread->lag && lag_uuid(encoder, thread->id, &thread->lag) < 0) {
             return -1;
         }
     }
@@ -382,8 +385,17 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
     if (track_open(encoder, track, task->id, &task->step, event->time_ns) < 0) {
         return -1;
     }
-    if (is_on_top(&task->track, STATE_SLICE) && close_state(encoder, task, 0) < 0) {
-        return -1;
+    if (is_on_top(&task->track, STATE_SLICE)) {
+        if (add_end_of_state(encoder, task, 0) < 0) {
+            return -1;
+        }
+        /* Here, for beside a counter that is 0 the trace processor takes every other one for 0. */
+        if (was_ready && task->ready_ns >= 0 && add_lag(encoder, thread, event->time_ns - task->ready_ns) < 0) {
+            return -1;
+        }
+        if (track_close(encoder, &task->track, STATE_SLICE) < 0) {
+            return -1;
+        }
     }
     task->has_cause = false;
     task->thread = thread->id;

@@ -203,13 +203,10 @@ add_gauge(struct encoder *encoder, uint64_t uuid, double value)
     return buffer_add(&encoder->once, field, (size_t)(at - field));
 }
 
-/* Add to `once` how long what a loop runs now had been ready. */
+/* Add to `once` how long what a loop runs now had been ready; the counter is known. */
 int
 add_lag(struct encoder *encoder, struct thread *thread, int64_t lag_ns)
 {
-    if (!thread->lag && lag_uuid(encoder, thread->id, &thread->lag) < 0) {
-        return -1;
-    }
     thread->is_lagging = lag_ns > 0;
     return add_gauge(encoder, thread->lag, lag_ns > 0 ? (double)lag_ns : 0.0);
 }
