@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asynctrace.analysis.row_names import visible
-from asynctrace.cli import tell
+from asynctrace.cli import rows, tell
 from asynctrace.cli.output import checked_output
 from asynctrace.cli.progress import progress
 from asynctrace.errors import AsynctraceError, MissingPackageError, UsageError
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks", action="store_true", help="spans for tasks, too (where nothing is decorated they are there anyway)"
     )
     parser.add_argument("--events", action="store_true", help="in spans, say when they were suspended and resumed")
+    rows.add_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace a file that asynctrace did not write")
 
 
@@ -48,9 +49,14 @@ def main(args: argparse.Namespace) -> int:
     if args.otlp is not None:
         return _send(args)
     checked_output(args.output, FORMATS, is_forced=args.force)
+    check_rows(args)
     require_packages(args.output)
     output = Path(args.output)  # as it was given: no program runs here that would change the folder
-    told = FORMATS[format_of(output)](_loaded(args.file), output, args)
+    if args.rows is not None:
+        rows.rewrite(args.file, output, args.rows)
+        told = ""
+    else:
+        told = FORMATS[format_of(output)](_loaded(args.file), output, args)
     print(f"saved {visible(args.output)}{told}")
     return 0
 
@@ -97,6 +103,16 @@ FORMATS: dict[str, Callable[[Trace, Path, argparse.Namespace], str]] = {
 def format_of(output: Path) -> str:
     """Return the suffix of a file that is in `FORMATS`: the longest that fits, .otlp.json before .json."""
     return max((suffix for suffix in FORMATS if output.name.lower().endswith(suffix)), key=len)
+
+
+def check_rows(args: argparse.Namespace) -> None:
+    """Refuse `--rows` where it says nothing.
+
+    Raises:
+        UsageError: If the output is no recording.
+    """
+    if args.rows is not None and not args.output.lower().endswith(SUFFIXES):
+        raise UsageError(f"--rows is about the tasks of a recording: name a {' or '.join(SUFFIXES)} to write")
 
 
 def _send(args: argparse.Namespace) -> int:

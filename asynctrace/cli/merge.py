@@ -8,8 +8,8 @@ from itertools import accumulate, combinations
 from pathlib import Path
 
 from asynctrace.analysis.row_names import visible
-from asynctrace.cli import tell
-from asynctrace.cli.convert import FORMATS, format_of
+from asynctrace.cli import rows, tell
+from asynctrace.cli.convert import FORMATS, check_rows, format_of
 from asynctrace.cli.output import checked_output
 from asynctrace.cli.progress import progress
 from asynctrace.errors import UsageError
@@ -22,12 +22,12 @@ HELP = "put the recordings of several processes on one clock, in one file"
 EXAMPLE = "asynctrace merge trace-*.pftrace -o merged.pftrace.gz"
 
 _MANY_BYTES = 5_000_000  # that take long enough to show how far it is
-_MANY_EVENTS = 200_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="recordings, two or more, in any order")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help=f"the file to write: {', '.join(FORMATS)}")
+    rows.add_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace a file that asynctrace did not write")
     parser.set_defaults(tasks=False, events=False)  # of spans, as convert has them when nothing is said
 
@@ -36,6 +36,7 @@ def main(args: argparse.Namespace) -> int:
     paths = [Path(name) for name in args.files]
     output = Path(args.output)
     checked_output(args.output, FORMATS, is_forced=args.force)
+    check_rows(args)
     require_packages(output)
     _check(paths, output)
     from asynctrace.formats.merging import merge_recordings
@@ -77,9 +78,5 @@ def _write(parts: tuple[Part, ...], window: tuple[int, int], output: Path, args:
         from asynctrace.model.build import build_trace
 
         return FORMATS[suffix](build_trace(parts, window=window, source=str(output)), output, args)
-    from asynctrace.formats import save_parts
-
-    events = sum(len(part.events) for part in parts)
-    with progress(events, f"writing {visible(output.name)}", _MANY_EVENTS) as advance:
-        save_parts(parts, output, window, advance)
+    rows.write_recording(parts, window, output, args.rows)
     return f": {len(parts)} processes"

@@ -13,12 +13,14 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 from asynctrace.analysis.row_names import visible
 from asynctrace.charts.timeline import PAGE_SUFFIX, require_bokeh, write_timeline
+from asynctrace.cli import rows
 from asynctrace.cli.output import checked_output
-from asynctrace.errors import AsynctraceError, FormatError
+from asynctrace.errors import AsynctraceError, FormatError, UsageError
 
 NAME = "view"
 HELP = "open a recording in ui.perfetto.dev, or write an interactive page of it"
@@ -34,14 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", metavar="OUT", help="write an interactive page instead, one .html file that works without a network"
     )
+    rows.add_argument(parser)
     parser.add_argument("--force", action="store_true", help="replace a file that asynctrace did not write")
 
 
 def main(args: argparse.Namespace) -> int:
     if args.html is not None:
+        if args.rows is not None:
+            raise UsageError("--rows is for Perfetto's page: leave it out with --html, where groups can be opened")
         return _write_page(args)
     path = Path(args.file)
     _check(path)
+    if args.rows is None:
+        return _serve(path, args.no_browser)
+    with TemporaryDirectory(prefix="asynctrace-") as folder:
+        rewritten = Path(folder) / path.name
+        rows.rewrite(path, rewritten, args.rows)
+        return _serve(rewritten, args.no_browser)
+
+
+def _serve(path: Path, no_browser: bool) -> int:
     try:
         server = TraceServer(path, PORT)
     except OSError as error:
@@ -51,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         ) from error
     with server:
         address = f"{PAGE}/#!/?url=http://127.0.0.1:{PORT}/{quote(os.fsencode(path.name))}"
-        if args.no_browser or not _open_browser(address):
+        if no_browser or not _open_browser(address):
             print(f"open this address in a browser on this machine:\n  {address}")
         else:
             print(f"opened {address}")

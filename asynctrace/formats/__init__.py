@@ -53,10 +53,17 @@ def save_parts(
     path: str | os.PathLike[str],
     window: tuple[int, int] | None = None,
     on_progress: Progress | None = None,
+    *,
+    row_each: bool = False,
 ) -> None:
     """Write the parts of a recording, and its window, to a file, whole or not at all.
 
-    `on_progress` is called after each part, with how many events have been written.
+    Args:
+        parts: They, that of the main process first.
+        path: The file.
+        window: The recording's start and end, when they are not those of its first part.
+        on_progress: Called after each part, with how many events have been written.
+        row_each: Whether Perfetto's page gives each task a row; else tasks of one name share rows.
 
     Raises:
         UsageError, AsynctraceError: As `save` does.
@@ -74,7 +81,7 @@ def save_parts(
         file = stack.enter_context(replacing(target))
         if target.name.lower().endswith(".gz"):
             file = cast("BinaryIO", stack.enter_context(gzip.open(file, "wb", compresslevel=6)))
-        writer = stack.enter_context(PerfettoWriter(file, window))
+        writer = stack.enter_context(PerfettoWriter(file, window, row_each=row_each))
         written = 0
         for part in parts:
             writer.write_part(part)
