@@ -105,6 +105,7 @@ class Bars:
             top = row.height - 1
             folded = all_in_one(row)
             self._add_stretches(number, folded.stretches, self.words(row.label), FOLDED_HEIGHT, top, "some of them ")
+            self._add_blockings(number, row.tasks, FOLDED_HEIGHT, top)
             if row.kind == "crowd":
                 self._add_crowd(number, row)
 
@@ -122,9 +123,7 @@ class Bars:
                 if stretch is not None and id(stretch) in kept:
                     is_fine = id(stretch) not in kept_apart
                     self._add_state(number, task, index, number_of_task, is_fine=is_fine)
-            for one in self._blockings.get(task, ()):
-                said = self._sayings.of_blocking(one, task)
-                self._add("blocking", number, one.start_ns, one.end_ns, task=number_of_task, said=said)
+            self._add_blockings(number, [task], BAR_HEIGHT)
             self._add_ends(number, [(task.end_ns, task.outcome)], number_of_task)
         title = self._sayings.of_task(tasks[0])["title"] if len(tasks) == 1 else self.words(f"{len(tasks):,} tasks")
         self._add_mixes(number, mixes, title, BAR_HEIGHT)
@@ -156,6 +155,15 @@ class Bars:
         waker = waker_of(woken, task, is_first=is_first)
         place = -1 if waker is None or waker is task else self._places.get(waker, -1)
         return place, self.x(woken.start_ns)
+
+    def _add_blockings(self, number: int, tasks: Iterable[Task], height: float, top: float = 0) -> None:
+        for task in tasks:
+            for one in self._blockings.get(task, ()):
+                said = self._sayings.of_blocking(one, task)
+                times = one.start_ns, one.end_ns
+                # What stands for all of a group is not searched by the tasks in it.
+                searched = self._numbers.get(task, -1) if height == BAR_HEIGHT else -1
+                self._add("blocking", number, *times, height, top, task=searched, said=said)
 
     def _add_stretches(
         self, number: int, stretches: Sequence[Stretch], title: int, height: float, top: float = 0, which: str = ""

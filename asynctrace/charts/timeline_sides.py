@@ -10,6 +10,7 @@ import numpy as np
 from bokeh.models import (
     Column,
     ColumnDataSource,
+    CustomJS,
     HoverTool,
     PanTool,
     Range1d,
@@ -23,7 +24,7 @@ from asynctrace.analysis.counts import state_counts
 from asynctrace.charts.looks import GREY_TEXT, LOOKS, TEXT, StateName
 from asynctrace.charts.thinning import thinned
 from asynctrace.charts.timeline_bars import Bars
-from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, TEXT_SIZE, TIP_STYLE, plain_plot
+from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, TEXT_SIZE, TIP_STYLE, file_text, plain_plot
 from asynctrace.charts.timeline_rows import PageRow, told, told_of_thread
 from asynctrace.model.trace import Task, Trace
 
@@ -104,6 +105,8 @@ def names_plot(source: ColumnDataSource, row_range: Range1d) -> Any:
     wheel = WheelPanTool(dimension="height")
     drag = PanTool(dimensions="height")
     names.add_tools(tap, wheel, drag, HoverTool(renderers=[ground], tooltips=_NAME_TIP))
+    # A second click soon after the first, be it on another name, is no tap to Bokeh.
+    names.js_on_event("doubletap", CustomJS(args={"rows": source}, code=file_text("timeline_again.js")))
     names.toolbar.active_scroll = wheel
     names.toolbar.active_drag = drag
     return names

@@ -307,6 +307,20 @@ def test_a_search_shows_what_it_finds_and_fades_the_rest(page: Page, tmp_path: P
     assert set(page.do("return [...model('waiting').data.alpha]")) == {1}
 
 
+def test_a_lane_says_how_many_of_its_tasks_a_search_finds(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace()
+    for index in range(6):
+        fake.task("job: all", states=[("running", index // 2, index // 2 + 1)]).name = f"number-{index}"
+    page.open(write(fake.build(), tmp_path))
+    everything = page.shown()
+    assert everything == ["▾ job: all ×6", "lane 1: 3 tasks", "lane 2: 3 tasks"]
+
+    page.search("number-3")
+    assert page.shown() == ["▾ job: all ×6", "lane 2: 1 of 3 tasks"]
+    page.search("")
+    assert page.shown() == everything
+
+
 def test_a_click_on_a_name_folds_its_group_and_another_unfolds_it(page: Page, tmp_path: Path) -> None:
     page.open(write(served(), tmp_path))
     everything = page.shown()
@@ -327,6 +341,23 @@ def test_a_click_on_a_name_folds_its_group_and_another_unfolds_it(page: Page, tm
     page.browser.get_by_text("unfold all").click()
     page.settle()
     assert page.shown() == everything
+
+
+def test_clicks_in_quick_succession_are_clicks(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace()
+    for name in ("one", "two"):
+        for _ in range(2):
+            fake.task(name, states=[("running", 0, 9)])
+    page.open(write(fake.build(), tmp_path))
+
+    places = [page.place("names", 0.3, page.row(name)) for name in ("two ×2", "one ×2")]
+    for place in places:
+        page.browser.mouse.click(*place)
+    page.settle()
+    assert page.shown() == ["▸ one ×2", "▸ two ×2"]
+    page.browser.mouse.click(*places[1], click_count=2)
+    page.settle()
+    assert page.shown() == ["▸ one ×2", "▸ two ×2"]
 
 
 def test_names_of_any_text_stay_text(page: Page, tmp_path: Path) -> None:
