@@ -64,7 +64,9 @@ def make_timeline(trace: Trace, content: Content) -> Timeline:
     scrollbar = scrollbar_of(all_rows, row_range)
 
     search = TextInput(placeholder="search: name, file, …", width=180, name="search", margin=(0, 8, 4, 0))
-    told_found = Div(text="", width=110, name="found", disable_math=True, styles={"line-height": "30px"})
+    told_found = Div(
+        text="", width=130, name="found", disable_math=True, margin=(0, 0, 4, 4), styles={"line-height": "28px"}
+    )
     task_source = ColumnDataSource({"search": [_searched(task) for task in tasks]}, name="tasks")
     layout_code = file_text("timeline_layout.js")
 
