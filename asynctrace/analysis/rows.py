@@ -11,7 +11,7 @@ from typing import Literal
 from asynctrace.analysis.processes import TaskOwners
 from asynctrace.analysis.row_names import file_name, short_name, thread_name, worker_names
 from asynctrace.analysis.stretches import Stretch, call_stretches, calls_at_work, strongest, task_stretches
-from asynctrace.model.trace import Call, Process, Task, Trace
+from asynctrace.model.trace import Call, Process, Task, Thread, Trace
 
 MOST_ROWS = 60
 MOST_LANES = 12  # of one group: more of the same thing tell nothing new
@@ -26,7 +26,7 @@ class Row:
 
     `place` is "file.py:12", or "". `depth` counts the creators above it. `tasks` are those drawn in it (all those
     folded into it), `stretches` what to draw, `starting` when its process was started up, `ends` the (time, outcome)
-    of what ended in it.
+    of what ended in it, `thread` the one whose row it is.
     """
 
     kind: RowKind
@@ -37,6 +37,7 @@ class Row:
     stretches: tuple[Stretch, ...] = field(default=(), repr=False)
     starting: tuple[int, int] | None = None
     ends: tuple[tuple[int, str], ...] = ()
+    thread: Thread | None = None
 
 
 def gantt_rows(trace: Trace, *, most: int = MOST_ROWS) -> list[Row]:
@@ -258,6 +259,7 @@ def thread_rows(trace: Trace) -> list[Row]:
                 stretches=tuple(found if len(names) > 1 else _without_names(found)),
                 starting=starting,
                 ends=_ends(made),
+                thread=thread,
             )
         )
     return rows

@@ -9,19 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from asynctrace.analysis.counts import counted
-from asynctrace.analysis.rows import place_of
 from asynctrace.analysis.stretches import Stretch, task_stretches
-from asynctrace.charts.looks import END_MARKS, LOOKS, StateName, drawable, duration_text, time_unit
+from asynctrace.charts.looks import END_MARKS, LOOKS, StateName, duration_text, time_unit
 from asynctrace.charts.mixing import Mix, unmixed
 from asynctrace.charts.thinning import thinned
-from asynctrace.charts.timeline_rows import PageRow, all_in_one, named
-from asynctrace.model.trace import Blocking, Cause, State, StateKind, Task, Trace
+from asynctrace.charts.timeline_rows import PageRow, all_in_one
+from asynctrace.charts.timeline_said import Sayings, Words, waker_of, woken_state
+from asynctrace.model.trace import Blocking, State, StateKind, Task, Thread, Trace
 
 BAR_HEIGHT = 0.7  # of a row
 FOLDED_HEIGHT = 0.42
 THIN_HEIGHT = 0.1  # of the line that any running is, where it is too short to be seen
 OUTLINE_HEIGHT = 0.06
 _CROWD_STEPS = 600
+_MOST_FOLDED = 2_000  # stretches of a row above a group that are drawn one by one, to be told apart when zoomed in
 _SHARES: tuple[StateKind, ...] = ("running", "ready", "waiting")
 
 _SAID = ("title", "awaited", "place", "cause", "ended")  # besides the state; each a number of a text
@@ -34,33 +35,34 @@ def span_s(trace: Trace) -> float:
     return max(trace.end_ns - trace.start_ns, 1000) / 1e9
 
 
-class Words:
-    """Texts, each once; as they can be shown."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def __call__(self, text: str) -> int:
-        return self._numbers.setdefault(text, len(self._numbers))
-
-    @property
-    def texts(self) -> list[str]:
-        return [drawable(text) for text in self._numbers]
-
-
 class Bars:
     """Collects bars, by state, with what is said of each when the pointer is on it.
 
     A bar goes from `left` to `right` (in the time axis' unit, since the start), and from `low` to `high` within its
     `row` (0 is the row's upper edge). `is_fine` is 1 where many short ones are side by side: an edge would hide what is
-    between.
+    between. `waker` is the row of what made its task ready, at the time `woken`; -1 where that has none.
+
+    Args:
+        trace: What is drawn.
+        labels: The tasks' labels.
+        numbers: The tasks' numbers in the search.
+        places: The row that each task and thread is drawn in.
+        finest_ns: What is shorter is mixed, 0 for nothing.
+        crowded_ns: What is shorter is `is_fine` where it has others beside it.
     """
 
     def __init__(
-        self, trace: Trace, labels: Mapping[Task, str], numbers: Mapping[Task, int], finest_ns: float, crowded_ns: float
+        self,
+        trace: Trace,
+        labels: Mapping[Task, str],
+        numbers: Mapping[Task, int],
+        places: Mapping[Task | Thread, int],
+        finest_ns: float,
+        crowded_ns: float,
     ) -> None:
         self.words = Words()
         self._nothing = self.words("")
+        self._sayings = Sayings(self.words, labels)
         self.bars: dict[StateName, Columns] = {state: defaultdict(list) for state in LOOKS}
         self.thin: Columns = defaultdict(list)
         self.outline: Columns = defaultdict(list)
@@ -69,11 +71,10 @@ class Bars:
         self.has_mixes = False
         self.unit, self._per_second = time_unit(span_s(trace))
         self._start_ns = trace.start_ns
-        self._labels = labels
         self._numbers = numbers
+        self._places = places
         self._finest_ns = finest_ns
         self._crowded_ns = crowded_ns
-        self._titles: dict[Task, int] = {}
         self._blockings: dict[Task, list[Blocking]] = defaultdict(list)
         for task in trace.tasks:
             if task.blockings:
@@ -104,6 +105,7 @@ class Bars:
             top = row.height - 1
             folded = all_in_one(row)
             self._add_stretches(number, folded.stretches, self.words(row.label), FOLDED_HEIGHT, top, "some of them ")
+            self._add_blockings(number, row.tasks, FOLDED_HEIGHT, top)
             if row.kind == "crowd":
                 self._add_crowd(number, row)
 
@@ -115,38 +117,68 @@ class Bars:
         kept, kept_apart = {id(stretch) for stretch in plain}, {id(stretch) for stretch in sparse}
         for task, own in zip(tasks, stretches, strict=True):
             number_of_task = self._numbers.get(task, -1)
-            about = {"title": self._title(task), "ended": self._ended(task)}
-            states = [state for state in task.states if state.end_ns > state.start_ns]
-            for index, (state, stretch) in enumerate(zip(states, own, strict=True)):
-                if id(stretch) in kept:
-                    following = states[index + 1] if index + 1 < len(states) else None
-                    said = {
-                        **about,
-                        "awaited": self._awaited(state),
-                        "place": self._place(state, task),
-                        "cause": self._cause(state, following, task, not index),
-                    }
+            left = iter(own)  # a stretch for each state that lasted
+            for index, state in enumerate(task.states):
+                stretch = next(left) if state.end_ns > state.start_ns else None
+                if stretch is not None and id(stretch) in kept:
                     is_fine = id(stretch) not in kept_apart
-                    times = state.start_ns, state.end_ns
-                    self._add(state.kind, number, *times, task=number_of_task, is_fine=is_fine, said=said)
-            for one in self._blockings.get(task, ()):
-                place = self.words(place_of(one.file or "", one.line or 0))
-                said = {**about, "awaited": self.words(one.expression or one.primitive), "place": place}
-                self._add("blocking", number, one.start_ns, one.end_ns, task=number_of_task, said=said)
+                    self._add_state(number, task, index, number_of_task, is_fine=is_fine)
+            self._add_blockings(number, [task], BAR_HEIGHT)
             self._add_ends(number, [(task.end_ns, task.outcome)], number_of_task)
-        title = self._title(tasks[0]) if len(tasks) == 1 else self.words(f"{len(tasks):,} tasks")
+        title = self._sayings.of_task(tasks[0])["title"] if len(tasks) == 1 else self.words(f"{len(tasks):,} tasks")
         self._add_mixes(number, mixes, title, BAR_HEIGHT)
+
+    def _add_state(self, number: int, task: Task, index: int, number_of_task: int, *, is_fine: bool) -> None:
+        state = task.states[index]
+        following = task.states[index + 1] if index + 1 < len(task.states) else None
+        said = self._sayings.of_state(state, following, task, is_first=not index)
+        self._add(
+            state.kind,
+            number,
+            state.start_ns,
+            state.end_ns,
+            task=number_of_task,
+            is_fine=is_fine,
+            said=said,
+            wake=self._wake(task, index, following),
+        )
+
+    def _wake(self, task: Task, index: int, following: State | None) -> tuple[int, float]:
+        """Return the row of what woke a task at the end of its state, or just before it, and when; -1 for no row."""
+        state = task.states[index]
+        is_first = not index
+        woken = woken_state(state, following)
+        if state.kind == "running" and index and task.states[index - 1].kind == "ready":
+            woken, is_first = task.states[index - 1], index == 1
+        if woken is None:
+            return -1, 0.0
+        waker = waker_of(woken, task, is_first=is_first)
+        place = -1 if waker is None or waker is task else self._places.get(waker, -1)
+        return place, self.x(woken.start_ns)
+
+    def _add_blockings(self, number: int, tasks: Iterable[Task], height: float, top: float = 0) -> None:
+        for task in tasks:
+            for one in self._blockings.get(task, ()):
+                said = self._sayings.of_blocking(one, task)
+                times = one.start_ns, one.end_ns
+                # What stands for all of a group is not searched by the tasks in it.
+                searched = self._numbers.get(task, -1) if height == BAR_HEIGHT else -1
+                self._add("blocking", number, *times, height, top, task=searched, said=said)
 
     def _add_stretches(
         self, number: int, stretches: Sequence[Stretch], title: int, height: float, top: float = 0, which: str = ""
     ) -> None:
         plain, mixes = unmixed(stretches, self._finest_ns or self._crowded_ns)
+        fine: set[int] = set()
+        if mixes and len(stretches) <= _MOST_FOLDED and not self._finest_ns:
+            fine = set(map(id, stretches)) - set(map(id, plain))
+            plain, mixes = list(stretches), []
         for one in plain:
             awaited = self.words(one.texts[0] if one.texts else "")
             state = f"{which}{one.kind}"
             said = {"title": title, "awaited": awaited}
             times = one.start_ns, one.end_ns
-            self._add(one.kind, number, *times, height, top, state=state, said=said)
+            self._add(one.kind, number, *times, height, top, is_fine=id(one) in fine, state=state, said=said)
         self._add_mixes(number, mixes, title, height, top)
 
     def _add_mixes(self, number: int, mixes: Sequence[Mix], title: int, height: float, top: float = 0) -> None:
@@ -200,11 +232,12 @@ class Bars:
         is_fine: bool = False,
         state: str = "",
         said: Mapping[str, int],
+        wake: tuple[int, float] = (-1, 0.0),
     ) -> None:
         columns = self.bars[kind]
         low, high = top + (1 - height) / 2, top + (1 + height) / 2
         self._append(columns, number, start_ns, end_ns, low, high, task, is_fine=is_fine)
-        self._say(columns, f"{state or kind} {duration_text(end_ns - start_ns)}", said)
+        self._say(columns, f"{state or kind} {duration_text(end_ns - start_ns)}", said, wake)
         if is_fine and kind == "running":
             self._add_thin(number, start_ns, end_ns, top, height, task)
 
@@ -228,8 +261,10 @@ class Bars:
         columns["task"].append(task)
         columns["is_fine"].append(is_fine)
 
-    def _say(self, columns: Columns, state: str, said: Mapping[str, int]) -> None:
+    def _say(self, columns: Columns, state: str, said: Mapping[str, int], wake: tuple[int, float] = (-1, 0.0)) -> None:
         columns["state"].append(self.words(state))
+        columns["waker"].append(wake[0])
+        columns["woken"].append(wake[1])
         for name in _SAID:
             columns[name].append(said.get(name, self._nothing))
 
@@ -246,46 +281,3 @@ class Bars:
                 self.ends["high"].append(0.5)
                 self.ends["task"].append(task)
                 self.outcomes.append(outcome)
-
-    def _title(self, task: Task) -> int:
-        if task not in self._titles:
-            self._titles[task] = self.words(named(task, self._labels.get(task, task.label)))
-        return self._titles[task]
-
-    def _awaited(self, state: State) -> int:
-        wait = state.wait
-        if wait is None:
-            return self._nothing
-        return self.words(f"{wait.expression}  ({wait.kind})" if wait.expression else wait.kind)
-
-    def _place(self, state: State, task: Task) -> int:
-        wait = state.wait
-        if wait is not None and wait.file:
-            return self.words(place_of(wait.file, wait.line or 0))
-        return self.words(place_of(task.file, task.line))
-
-    def _cause(self, state: State, following: State | None, task: Task, is_first: bool) -> int:
-        """Say what made the task ready: at the begin of a state that is ready, at the end of one that waits."""
-        woken = {"ready": state, "waiting": following, "running": None}[state.kind]
-        if woken is None:
-            return self._nothing
-        if woken.cause is not None and woken.cause.kind != "unknown":
-            return self.words(self._who(woken.cause))
-        if is_first and task.creator is not None and not task.is_clipped:
-            return self.words(f"{self._label(task.creator)}, which created it")
-        return self.words("unknown")
-
-    def _who(self, cause: Cause) -> str:
-        if cause.task is not None:
-            return self._label(cause.task)
-        if cause.thread is not None:
-            return f"thread {cause.thread.name}"
-        return {"io": "I/O", "timer": "a timer"}.get(cause.kind, cause.kind) + (
-            f" ({cause.code})" if cause.code else ""
-        )
-
-    def _label(self, task: Task) -> str:
-        return named(task, self._labels.get(task, task.label))
-
-    def _ended(self, task: Task) -> int:
-        return self.words(f"{task.outcome} ({task.error})" if task.error else task.outcome)

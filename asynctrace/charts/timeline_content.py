@@ -12,7 +12,7 @@ from asynctrace.analysis.stretches import Stretch, task_stretches
 from asynctrace.charts.mixing import unmixed
 from asynctrace.charts.timeline_bars import Bars
 from asynctrace.charts.timeline_rows import PageRow, page_rows
-from asynctrace.model.trace import Task, Trace
+from asynctrace.model.trace import Task, Thread, Trace
 
 MOST_BARS = 100_000
 _FINEST = (20_000, 5_000, 2_000, 1_000)  # parts of the whole time: what is shorter is mixed
@@ -47,16 +47,31 @@ def page_content(trace: Trace) -> Content:
         sizes = [_size(row, finest_ns) for row in stretches]
     left_out = _left_out(rows, sizes)
     numbers = {task: number for number, task in enumerate(tasks)}
-    bars = Bars(trace, task_labels(tasks, TaskOwners(trace)), numbers, finest_ns, span_ns / _CROWDED)
     shown: list[PageRow] = []
+    kept: list[int | None] = []  # which of `rows` is shown, None for what stands for several
     for index, row in enumerate(rows):
         if index not in left_out:
-            bars.add_row(len(shown), row, stretches[index])
             shown.append(row)
+            kept.append(index)
         elif index - 1 not in left_out:
             many = sum(other in left_out for other in range(index, len(rows)) if rows[other].group == row.group)
             shown.append(replace(row, label=f"{number_of(many, 'more lane')}, only in the sum above", tasks=()))
+            kept.append(None)
+    bars = Bars(trace, task_labels(tasks, TaskOwners(trace)), numbers, _places(shown), finest_ns, span_ns / _CROWDED)
+    for number, origin in enumerate(kept):
+        if origin is not None:
+            bars.add_row(number, rows[origin], stretches[origin])
     return Content(shown, bars, numbers, bool(left_out))
+
+
+def _places(rows: Sequence[PageRow]) -> dict[Task | Thread, int]:
+    """Return in which row each task and thread is drawn: that of a lane, else that of all its group."""
+    places: dict[Task | Thread, int] = {}
+    for number, row in enumerate(rows):
+        places.update(dict.fromkeys(row.tasks, number))  # a group's row comes before its lanes
+        if row.row is not None and row.row.thread is not None:
+            places[row.row.thread] = number
+    return places
 
 
 def _size(stretches: Sequence[Sequence[Stretch]], finest_ns: float) -> int:

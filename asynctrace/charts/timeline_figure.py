@@ -21,7 +21,7 @@ from bokeh.models import (
 from asynctrace.analysis.row_names import visible
 from asynctrace.charts.looks import GRID, TEXT
 from asynctrace.charts.timeline_bars import span_s
-from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, file_text, plain_plot
+from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, TEXT_SIZE, file_text, plain_plot
 from asynctrace.charts.timeline_content import Content
 from asynctrace.charts.timeline_glyphs import draw_moments, draw_rows, write_awaited_into
 from asynctrace.charts.timeline_sides import names_plot, overview_plot, row_source_of, scrollbar_of
@@ -64,7 +64,9 @@ def make_timeline(trace: Trace, content: Content) -> Timeline:
     scrollbar = scrollbar_of(all_rows, row_range)
 
     search = TextInput(placeholder="search: name, file, …", width=180, name="search", margin=(0, 8, 4, 0))
-    told_found = Div(text="", width=110, name="found", disable_math=True, styles={"line-height": "30px"})
+    told_found = Div(
+        text="", width=130, name="found", disable_math=True, margin=(0, 0, 4, 4), styles={"line-height": "28px"}
+    )
     task_source = ColumnDataSource({"search": [_searched(task) for task in tasks]}, name="tasks")
     layout_code = file_text("timeline_layout.js")
 
@@ -96,10 +98,10 @@ def make_timeline(trace: Trace, content: Content) -> Timeline:
     tools: list[LayoutDOM] = [search]
     if any(row.kind in ("head", "crowd") for row in rows):
         for action in ("fold", "unfold"):
-            button = Button(label=f"{action} all", width=70, name=action, margin=(0, 8, 4, 0))
+            button = Button(label=f"{action} all", width=84, name=action, margin=(0, 8, 4, 0))
             button.js_on_event("button_click", on(action))
             tools.append(button)
-    whole = Button(label="whole time", width=80, name="whole", margin=(0, 8, 4, 0))
+    whole = Button(label="whole time", width=92, name="whole", margin=(0, 8, 4, 0))
     whole.js_on_event(
         "button_click", CustomJS(args={"time": time_range}, code=f"time.setv({{start: 0, end: {span * 1.01!r}}})")
     )
@@ -123,6 +125,7 @@ def _style_time(plot: Any) -> None:
     axis.formatter.use_scientific = False
     axis.axis_label_text_font_style = "normal"
     axis.axis_label_text_color = axis.major_label_text_color = TEXT
+    axis.major_label_text_font_size = TEXT_SIZE
     axis.axis_line_color = axis.major_tick_line_color = "#8A8A8A"
     axis.minor_tick_line_color = None
     plot.min_border_bottom = BELOW_PX

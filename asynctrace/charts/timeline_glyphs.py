@@ -12,15 +12,18 @@ from bokeh.models import (
     CustomJSHover,
     GlyphRenderer,
     HoverTool,
+    LinearColorMapper,
     PanTool,
     WheelPanTool,
     WheelZoomTool,
 )
+from bokeh.transform import transform
 
 from asynctrace.analysis.holding import holding_steps
-from asynctrace.charts.looks import GREY_TEXT, LOOKS, TEXT, StateName
+from asynctrace.charts.looks import GREY_TEXT, LOOKS, TEXT, Look, StateName
+from asynctrace.charts.timeline_arrows import draw_arrow
 from asynctrace.charts.timeline_bars import Bars, Columns
-from asynctrace.charts.timeline_base import TIP_STYLE, file_text
+from asynctrace.charts.timeline_base import TEXT_SIZE, TIP_STYLE, file_text
 from asynctrace.model.trace import Trace
 
 _MOST_BANDS = 3
@@ -40,6 +43,7 @@ def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars, words: ColumnDataSo
     ground = plot.hstrip(y0="top", y1="bottom", source=rows, fill_color="shade", line_color=None, level="underlay")
     ground.selection_glyph = ground.nonselection_glyph = None
     present: dict[str, GlyphRenderer[Any]] = {}
+    tools: dict[StateName, HoverTool] = {}
     for state in sorted(LOOKS, key=lambda state: LOOKS[state].zorder):
         columns = bars.bars[state]
         if not columns:
@@ -58,8 +62,8 @@ def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars, words: ColumnDataSo
             **_PLACE,
             source=source,
             fill_color=look.face,
-            line_color=look.face if look.edge == "none" else look.edge,
-            line_width="edge",
+            line_color=_soft_edge(look) if state == "waiting" else look.face if look.edge == "none" else look.edge,
+            line_width=look.edge_points if state == "waiting" else "edge",
             **_FADED,
             **hatch,
         )
@@ -73,14 +77,13 @@ def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars, words: ColumnDataSo
             code=file_text("timeline_hover.js"),
         )
         title = CustomJSHover(args={"words": words}, code="return words.data.text[value]")
-        plot.add_tools(
-            HoverTool(
-                renderers=[present[state]],
-                tooltips=_TIP,
-                formatters={"@{title}": title, "@{state}": said},
-                point_policy="follow_mouse",
-            )
+        tools[state] = HoverTool(
+            renderers=[present[state]],
+            tooltips=_TIP,
+            formatters={"@{title}": title, "@{state}": said},
+            point_policy="follow_mouse",
         )
+        plot.add_tools(tools[state])
     for name, columns, colour in (
         ("outline", bars.outline, LOOKS["waiting"].edge),
         ("thin", bars.thin, LOOKS["running"].face),
@@ -93,6 +96,9 @@ def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars, words: ColumnDataSo
             )
     if bars.outcomes:
         present["ends"] = _draw_ends(plot, bars)
+    for state, place_arrow in draw_arrow(plot, rows).items():
+        if state in tools:
+            tools[state].callback = place_arrow
     plot.js_on_event("tap", CustomJS(args={"plot": plot}, code=file_text("timeline_tap.js")))
     wheel = WheelZoomTool(dimensions="width", maintain_focus=False)
     scroll = WheelPanTool(dimension="height", modifiers={"shift": True})
@@ -103,16 +109,24 @@ def draw_rows(plot: Any, rows: ColumnDataSource, bars: Bars, words: ColumnDataSo
     return present
 
 
+def _soft_edge(look: Look) -> Any:
+    """Return the colour of edges: fine bars have their own face's, or the ground would shine through between them."""
+    return transform("soft", LinearColorMapper(palette=[look.edge, look.face], low=0, high=1))
+
+
 def _bar_columns(columns: Columns, state: StateName) -> dict[str, Any]:
     count = len(columns["left"])
     result: dict[str, Any] = {}
     for name, values in columns.items():
-        kind = np.float64 if name in ("left", "right", "x") else np.float32 if name in ("low", "high") else np.int32
-        if name != "is_fine":
+        kind = np.float64 if name in ("left", "right", "woken") else np.float32 if name in ("low", "high") else np.int32
+        if name != "is_fine" and (name != "woken" or state == "running"):
             result[name] = np.array(values, dtype=kind)
     width = _SLIVER_PX if state == "running" else LOOKS[state].edge_points
     fine = np.array(columns.get("is_fine", [0] * count), dtype=bool)
-    result["edge"] = np.where(fine, 0, width).astype(np.float32)
+    if state == "waiting":
+        result["soft"] = fine.astype(np.uint8)
+    else:
+        result["edge"] = np.where(fine, 0, width).astype(np.float32)
     result["top"] = result["bottom"] = np.full(count, np.nan, dtype=np.float32)
     result["bottom"] = result["top"].copy()
     result["alpha"] = np.ones(count, dtype=np.float32)
@@ -177,7 +191,7 @@ def write_awaited_into(plot: Any, source: ColumnDataSource, words: ColumnDataSou
         text_align="center",
         text_baseline="middle",
         text_font=value("monospace"),
-        text_font_size="11px",
+        text_font_size=TEXT_SIZE,
         text_color=TEXT,
     )
     arguments = {

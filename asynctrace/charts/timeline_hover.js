@@ -2,7 +2,10 @@
 const {data} = source
 const word = (name) => words.data.text[data[name][special_vars.index]]
 const line = (label, name) => (word(name) ? `${label} ${word(name)}` : "")
-const at = (time) => `${time.toLocaleString("en", {maximumFractionDigits: 3})} ${unit}`
+// Three decimals, or as many as it takes to tell the two times apart.
+const length = data.right[special_vars.index] - data.left[special_vars.index]
+const digits = Math.min(9, Math.max(3, length > 0 ? 2 - Math.floor(Math.log10(length)) : 3))
+const at = (time) => `${time.toLocaleString("en", {maximumFractionDigits: digits})} ${unit}`
 return [
   word("state"),
   line(names.awaited, "awaited"),

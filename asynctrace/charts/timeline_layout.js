@@ -36,6 +36,7 @@ const all_members = Array.from(members.data.task) // a plain array: parts of Bok
 const of_row = (row) => all_members.slice(data.first_member[row], data.first_member[row + 1])
 const is_shown = new Array(count)
 const is_opened = new Array(count).fill(false)
+const found_in = new Array(count).fill("") // how many of a lane's tasks fit, where some do
 let group = 0
 for (let row = 0; row < count; row++) {
   const inside = wanted.length ? of_row(row) : []
@@ -46,6 +47,10 @@ for (let row = 0; row < count; row++) {
   }
   const is_found = inside.length ? inside.some((task) => found[task]) : fits(data.search[row])
   is_shown[row] = is_found && (!data.is_lane[row] || is_opened[group])
+  const fitting = inside.filter((task) => found[task]).length
+  if (data.is_lane[row] && fitting < inside.length) {
+    found_in[row] = `${fitting.toLocaleString("en")} of `
+  }
 }
 
 let y = 0
@@ -55,7 +60,8 @@ for (let row = 0; row < count; row++) {
   data.bottom[row] = is_shown[row] ? y + data.height[row] : NaN
   data.middle[row] = data.top[row] + 0.5
   data.shade[row] = is_shown[row] && number % 2 ? "#F5F5F5" : "#FFFFFF"
-  data.shown[row] = (data.is_group[row] ? (is_opened[row] ? "▾ " : "▸ ") : "") + data.label[row]
+  const sign = data.is_group[row] ? (is_opened[row] ? "▾ " : "▸ ") : ""
+  data.shown[row] = sign + data.label[row].replace(": ", `: ${found_in[row]}`)
   if (is_shown[row]) {
     y += data.height[row]
     number += 1

@@ -30,7 +30,7 @@ _COMPONENTS = ["bokeh", "bokeh-gl", "bokeh-widgets"]
 _SIGNS = {"raised": "✕", "cancelled": "⊘", "unfinished": "▷"}
 _HOW_TO = (
     '<p class="mouse">Drag to move, turn the wheel to zoom (with Shift: to scroll), click a name to fold its group; '
-    "the strip above the rows has the whole time.</p>"
+    "the strip above the rows has the whole time. Point at a bar: an arrow comes from what woke its task.</p>"
 )
 _ENDLESS = 100_000  # characters: footer lines are wrapped by the browser
 

@@ -10,6 +10,7 @@ import numpy as np
 from bokeh.models import (
     Column,
     ColumnDataSource,
+    CustomJS,
     HoverTool,
     PanTool,
     Range1d,
@@ -23,13 +24,13 @@ from asynctrace.analysis.counts import state_counts
 from asynctrace.charts.looks import GREY_TEXT, LOOKS, TEXT, StateName
 from asynctrace.charts.thinning import thinned
 from asynctrace.charts.timeline_bars import Bars
-from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, TIP_STYLE, plain_plot
+from asynctrace.charts.timeline_base import BELOW_PX, STRIP_PX, TEXT_SIZE, TIP_STYLE, file_text, plain_plot
 from asynctrace.charts.timeline_rows import PageRow, told, told_of_thread
 from asynctrace.model.trace import Task, Trace
 
 NAMES_PX = 250
 _SCROLLBAR_PX = 14
-_PLACE_CHARACTERS = 38  # of a name and its place side by side
+_PLACE_CHARACTERS = 36  # of a name and its place side by side
 _NAME_TIP = f'<div style="{TIP_STYLE}"><b>@label</b>\n@place\n@detail</div>'
 
 
@@ -84,7 +85,7 @@ def names_plot(source: ColumnDataSource, row_range: Range1d) -> Any:
     )
     ground = names.quad(left=0, right=1, top="top", bottom="bottom", source=source, line_color=None, fill_color="shade")
     ground.selection_glyph = ground.nonselection_glyph = None
-    size = {"text_font_size": "12px", "text_baseline": "middle", "source": source}
+    size = {"text_font_size": TEXT_SIZE, "text_baseline": "middle", "source": source}
     written = [
         names.text(x=0, y="middle", text="shown", x_offset="indent", text_color=TEXT, **size),
         names.text(
@@ -95,7 +96,7 @@ def names_plot(source: ColumnDataSource, row_range: Range1d) -> Any:
             x_offset=-8,
             text_color=GREY_TEXT,
             text_align="right",
-            **{**size, "text_font_size": "11px"},
+            **size,
         ),
     ]
     for renderer in written:
@@ -104,6 +105,8 @@ def names_plot(source: ColumnDataSource, row_range: Range1d) -> Any:
     wheel = WheelPanTool(dimension="height")
     drag = PanTool(dimensions="height")
     names.add_tools(tap, wheel, drag, HoverTool(renderers=[ground], tooltips=_NAME_TIP))
+    # A second click soon after the first, be it on another name, is no tap to Bokeh.
+    names.js_on_event("doubletap", CustomJS(args={"rows": source}, code=file_text("timeline_again.js")))
     names.toolbar.active_scroll = wheel
     names.toolbar.active_drag = drag
     return names
@@ -133,12 +136,14 @@ def overview_plot(trace: Trace, bars: Bars, time_range: Range1d, span: float) ->
         x_offset=4,
         y_offset=2,
         text_baseline="top",
-        text_font_size="11px",
+        text_font_size=TEXT_SIZE,
         text_color=GREY_TEXT,
     )
     tool = RangeTool(x_range=time_range)
+    # What is not below is shaded, so that what is has its colours.
+    tool.overlay.inverted = True
     tool.overlay.fill_color = LOOKS["waiting"].edge
-    tool.overlay.fill_alpha = 0.12
+    tool.overlay.fill_alpha = 0.2
     strip.add_tools(tool)
     return strip
 

@@ -1,6 +1,6 @@
 // Writes into each waiting bar what it waits for, as far as there is room for it in the part that can be seen. It is
 // the body of a function: see timeline_figure.py for its arguments.
-const CHARACTER_PX = 6.7
+const CHARACTER_PX = 7.3
 const FEWEST = 7 // characters
 const MOST = 2000 // texts
 

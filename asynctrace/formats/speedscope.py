@@ -3,6 +3,7 @@
 Follows https://www.speedscope.app/file-format-schema.json. A file has first the profiles that add up the whole
 recording: waiting, ready and running time, by stack. Then comes each task by itself, its time from left to right;
 where there are more than `MOST_TASKS`, those with the same label come together, and the longest of them by itself.
+The user's own come before the libraries': the app lists the profiles as they come.
 """
 
 from __future__ import annotations
@@ -83,11 +84,12 @@ class _Profiles:
         for group in _groups(trace.tasks):
             alone = max(group, key=lambda task: task.end_ns - task.created_ns)
             together: _Totals = Counter()
+            kept: list[Piece] = []
             for task in group:
                 pieces: Iterable[Piece]
                 pieces = task_pieces(task, coroutines.get(task, ()), calls.get(task, ()), self.frames)
                 if task is alone:
-                    pieces = self._timeline(_title(task, len(group)), pieces, task.created_ns, task.end_ns)
+                    pieces = kept = list(pieces)
                 for start_ns, end_ns, kind, stack in pieces:
                     self._whole[kind][stack] += end_ns - start_ns
                     together[stack] += end_ns - start_ns
@@ -97,12 +99,14 @@ class _Profiles:
                     told = done
             if len(group) > 1:
                 self._items.extend(_sampled(f"{alone.label} × {len(group):,}, all states", together))
+            self._timeline(_title(alone, len(group)), kept, alone.created_ns, alone.end_ns)
         for thread in trace.threads:
             own = calls.get(thread)
             if own:
                 start_ns, end_ns = own[0].started_ns, max(call.end_ns for call in own)
-                pieces = self._timeline(thread.name, thread_pieces(thread, own, self.frames), start_ns, end_ns)
-                for piece_start_ns, piece_end_ns, kind, stack in pieces:
+                kept = list(thread_pieces(thread, own, self.frames))
+                self._timeline(thread.name, kept, start_ns, end_ns)
+                for piece_start_ns, piece_end_ns, kind, stack in kept:
                     self._whole[kind][stack] += piece_end_ns - piece_start_ns
 
     def whole(self) -> Iterator[str]:
@@ -110,23 +114,22 @@ class _Profiles:
         for kind, name in _WHOLE.items():
             yield from _sampled(name, self._whole[kind])
 
-    def _timeline(self, name: str, pieces: Iterable[Piece], start_ns: int, end_ns: int) -> Sequence[Piece]:
-        """Write a profile from left to right; return what it is made of."""
-        kept = list(pieces)
+    def _timeline(self, name: str, pieces: Iterable[Piece], start_ns: int, end_ns: int) -> None:
+        """Write a profile from left to right."""
         if start_ns < end_ns:
             base_ns = self._trace.start_ns
-            events = ",".join(_events(kept, end_ns, base_ns))
+            events = ",".join(_events(pieces, end_ns, base_ns))
             about = members(type="evented", name=name, unit="nanoseconds", startValue=start_ns - base_ns)
             self._items.add(f'{{{about},"endValue":{end_ns - base_ns},"events":[{events}]}}')
-        return kept
 
 
 def _groups(tasks: Sequence[Task]) -> list[list[Task]]:
     """Return the tasks that have a profile together: each its own, or those of one label where there are too many."""
-    if len(tasks) <= MOST_TASKS:
-        return [[task] for task in tasks]
+    ordered = sorted(tasks, key=lambda task: not task.is_user)
+    if len(ordered) <= MOST_TASKS:
+        return [[task] for task in ordered]
     by_label: dict[tuple[str, str, int], list[Task]] = defaultdict(list)
-    for task in tasks:
+    for task in ordered:
         by_label[task.label, task.file, task.line].append(task)
     return list(by_label.values())
 

@@ -37,7 +37,11 @@ class Frames:
             return ()
         if state.kind == "ready" or state.wait is None:
             return (self.number("ready" if state.kind == "ready" else wait_name(None)),)
-        return (self.number(wait_name(state.wait), state.wait.file, state.wait.line),)
+        name = wait_name(state.wait)
+        # An expression need not tell what it is: `async with places` may be a lock.
+        if state.wait.expression and state.wait.kind not in state.wait.expression.lower():
+            name += f" ({state.wait.kind})"
+        return (self.number(name, state.wait.file, state.wait.line),)
 
     def written(self) -> Iterator[str]:
         """Yield the JSON of each."""

@@ -72,6 +72,8 @@ class CallReader:
             is_clipped=bool(flags & SEEN_LATE),
             is_traced=described.is_traced,
         )
+        if call.task is not None and call.is_user:
+            call.task.is_internal = False  # a notebook's kernel runs a cell without an await in a task of its own
         self._places[call] = stack, len(stack)
         stack.append(call)
         self._open[id] = call

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from asynctrace.events import (
@@ -42,6 +43,7 @@ _CAUSE_MASK = 7
 _WaitKey = tuple[tuple[tuple[int, int], ...], CauseKind | None, bool, JobKind | None, str]
 _WaitPlace = tuple[WaitKind, str | None, str | None, int | None]  # what a Wait begins with
 SHUTDOWN = ("shutdown_asyncgens", "shutdown_default_executor")
+_OF_KERNEL = re.compile(r"[/\\]ipykernel[/\\][^/\\]+$")
 
 
 def short_name(name: str) -> str:
@@ -118,7 +120,7 @@ class TaskReader:
             file=root.file,
             line=root.line,
             is_user=root.is_user,
-            is_internal=root.name.rsplit(".", 1)[-1] in SHUTDOWN and not root.is_user,
+            is_internal=_is_internal(root),
             is_eager=False,
             is_clipped=bool(flags & SEEN_LATE),
             loop=None,
@@ -236,6 +238,7 @@ class TaskReader:
         if life is not None and not life.task.is_user and site.is_user:
             task = life.task
             task.label, task.file, task.line, task.is_user = short_name(site.name), site.file, site.line, True
+            task.is_internal = False
 
     def _label(self, life: _Life, chain: tuple[tuple[int, int], ...]) -> None:
         if life.task.is_user:
@@ -314,3 +317,10 @@ class TaskReader:
     ) -> _WaitPlace:
         sites = [self._sites.get(site, _NO_SITE) for site, _ in chain]
         return wait_kind(sites, cause, is_task, job, future_type), *user_place(self._part, chain)
+
+
+def _is_internal(root: Site) -> bool:
+    """Tell whether a task is asyncio's own, or that of a notebook's kernel, which runs on the user's loop."""
+    if root.is_user:
+        return False
+    return root.name.rsplit(".", 1)[-1] in SHUTDOWN or _OF_KERNEL.search(root.file) is not None

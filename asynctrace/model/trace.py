@@ -145,7 +145,7 @@ class Task:
     file: str
     line: int
     is_user: bool
-    is_internal: bool  # asyncio's own shutdown tasks
+    is_internal: bool  # asyncio's own shutdown tasks, and those of a notebook's kernel that run nothing of the user's
     is_eager: bool
     is_clipped: bool
     loop: Loop | None = field(repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -69,6 +70,7 @@ def kind_of_code(site: Site, is_innermost: bool) -> WaitKind | None:
     return None
 
 
+_ASYNCIO: Final = re.compile(r"[/\\]asyncio[/\\]\w+\.py$")
 _FILES = tuple({"/" + file for file, _, _ in _KINDS})
 
 
@@ -132,14 +134,19 @@ def _kind_of_chain(chain: Sequence[Site]) -> WaitKind | None:
 
 
 def user_place(part: Part, chain: Sequence[tuple[int, int]]) -> tuple[str | None, str | None, int | None]:
-    """Return (expression, file, line) of the innermost of the user's coroutines, else of the innermost of all."""
+    """Return (expression, file, line) of the innermost of the user's coroutines, else of that which called asyncio.
+
+    In asyncio itself stands how it waits: `await future` of any sleep.
+    """
     place = None
+    best = -1
     for site, offset in reversed(chain):
         described = part.sites.get(site)
         if described is None:
             continue
-        if place is None or described.is_user:
-            place = described, part.expressions.get((site, offset))
+        rank = 2 if described.is_user else 0 if _ASYNCIO.search(described.file) else 1
+        if rank > best:
+            best, place = rank, (described, part.expressions.get((site, offset)))
         if described.is_user:
             break
     if place is None:

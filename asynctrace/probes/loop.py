@@ -94,6 +94,7 @@ class LoopProbe:
         self.table: TaskTable | None = None
         self.guard: Guard
         self.loop_id = 0
+        self.idle_until_ns = 0  # the end of the loop's last idle time
         self.note_stack: Callable[[int, int, TaskEntry, Any], None] | None = None
         # What the next step or idle moment has to see to first: the step in which the recording began, or nothing but
         # `on_first_step`.
@@ -288,8 +289,9 @@ class LoopProbe:
                         entry.yielded = False
                         cause = entry.cause
                     if due_ns < time_ns and due_ns:
-                        # Ready since the timer was due, or since it began to wait: the loop was late to look.
-                        time_ns = max(due_ns, entry.stepped_ns)
+                        # Ready since the timer was due, or since it began to wait: the loop was late to look. But not
+                        # while the loop was idle: a selector counts milliseconds, and sleeps on when the timer is due.
+                        time_ns = max(due_ns, entry.stepped_ns, self.idle_until_ns)
                     run = StepRun(callback, self, entry)
             except BaseException as error:
                 run, entry = callback, None
@@ -489,7 +491,8 @@ class LoopProbe:
             finally:
                 if recorder is not None and thread:
                     try:
-                        recorder.append((now_ns(), thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
+                        self.idle_until_ns = now_ns()
+                        recorder.append((self.idle_until_ns, thread, LOOP_IDLE_FINISHED, self.loop_id, 0, 0, 0))
                     except BaseException as error:
                         self.guard.check(error)
 

@@ -6,6 +6,7 @@ import functools
 import itertools
 import linecache
 import os
+import re
 import site
 import sys
 import sysconfig
@@ -14,6 +15,7 @@ from types import CodeType
 from asynctrace.events import Expression, Site
 
 _TYPED = ("<stdin>", "<console>", "<ipython", "<python-input", "<doctest")
+_OF_CELL = re.compile(r"[/\\]ipykernel_\d+[/\\][^/\\]+$|<ipython")
 
 
 @functools.cache
@@ -51,19 +53,32 @@ def describe_code(
     traced: tuple[object, str | None, tuple[tuple[str, str | int | float | bool], ...]] | None,
 ) -> Site:
     """Name a code object; `traced` is what the decorator said of it."""
-    name = code.co_qualname
+    file, name = code.co_filename, code.co_qualname
+    title = _cell_title(file)
+    if title is not None:
+        file, name = title, title if name == "<module>" else name
     attributes: tuple[tuple[str, str | int | float | bool], ...] = ()
     if traced is not None:
         name = traced[1] or name
         attributes = traced[2]
     return Site(
         name=name,
-        file=code.co_filename,
+        file=file,
         line=code.co_firstlineno,
         is_user=is_user_file(code.co_filename),
         is_traced=traced is not None,
         attributes=attributes,
     )
+
+
+def _cell_title(file: str) -> str | None:
+    """Return "cell [3]" for the file that IPython made of a cell, whose path says nothing; None for any other."""
+    ipython = sys.modules.get("IPython.core.getipython")
+    if ipython is None or not _OF_CELL.search(file):
+        return None
+    name_of = getattr(getattr(ipython.get_ipython(), "compile", None), "format_code_name", None)
+    known = name_of(file) if name_of is not None else None  # ("Cell", "In[3]"), as in a traceback
+    return f"cell {known[1].removeprefix('In')}" if known is not None else None
 
 
 def expression_at(code: CodeType, offset: int) -> Expression | None:

@@ -1,5 +1,6 @@
 """`%%asynctrace`: a cell runs as it would without, and its chart is shown; in a notebook and in IPython's terminal."""
 
+import ast
 import base64
 import re
 import subprocess
@@ -61,7 +62,32 @@ def test_a_cell_is_recorded_and_its_chart_shown(tmp_path: Path) -> None:
     assert [one["data"]["text/plain"] for one in shown if one["output_type"] == "execute_result"] == ["14"]
     (picture,) = pictures(shown)
     assert picture.startswith(b"\x89PNG")
-    assert printed(then) == "[7, 7] 3 ['<module>', 'count', 'count']\n"
+    assert printed(then) == "[7, 7] 3 ['cell [2]', 'count', 'count']\n"
+
+
+def test_cells_are_called_by_their_number_and_the_kernels_own_tasks_do_not_count(tmp_path: Path) -> None:
+    shown, then = executed(
+        tmp_path,
+        "%%asynctrace -o trace.pftrace trace\nawait asyncio.gather(count(), count())",
+        "user = [task for task in trace.tasks if task.is_user]\nprint({(task.file, task.line) for task in user})",
+    )
+
+    assert shown[-1]["data"]["text/plain"].startswith("notebook: 3 tasks, ")
+    places = ast.literal_eval(printed(then))
+    assert places == {("cell [2]", 1), ("cell [1]", 4)}
+    saved = asynctrace.load(tmp_path / "trace.pftrace")
+    assert {task.label for task in saved.tasks if not task.is_internal} == {"cell [2]", "count"}
+    assert any("ipykernel" in task.file for task in saved.tasks if task.is_internal)
+
+
+def test_a_part_of_a_cell_is_called_by_its_number_too(tmp_path: Path) -> None:
+    _, then = executed(
+        tmp_path,
+        "import asynctrace\nwith asynctrace.record() as recording:\n    await count()",
+        "print(*[task.label for task in recording.trace.tasks if not task.is_internal])",
+    )
+
+    assert printed(then) == "cell [2]\n"
 
 
 def test_an_exception_shows_as_without_and_then_what_ran(tmp_path: Path) -> None:
@@ -95,7 +121,7 @@ def test_it_is_saved(tmp_path: Path) -> None:
 
     assert [one["output_type"] for one in shown] == ["display_data"]
     labels = {task.label for task in asynctrace.load(tmp_path / "trace.pftrace").tasks if task.is_user}
-    assert labels == {"<module>"}
+    assert labels == {"cell [2]"}
 
 
 def test_the_page_is_shown(tmp_path: Path) -> None:
@@ -168,7 +194,7 @@ def test_in_the_terminal_its_title_is_shown() -> None:
 
     assert re.search(r"^\[7, 7\]$|Out\[2\]: \[7, 7\]", told, re.MULTILINE)
     assert re.search(r": 3 tasks, [\d.]+ ms, up to 2 in progress; loop busy", told)
-    assert "['<module>', 'count', 'count']\n" in told
+    assert "['cell [2]', 'count', 'count']\n" in told
     assert "['count']\n" in told
 
 
@@ -196,7 +222,7 @@ def test_a_line_records_the_rest_of_its_cell_and_unloading_takes_everything_out(
         "%%asynctrace\nx = 1",
     )
 
-    assert "['<module>']\n" in told
+    assert "['cell [2]']\n" in told
     loaded, unloaded = re.findall(r"^(\d) (?:2|False)$", told, re.MULTILINE)
     assert int(loaded) == int(unloaded) + 1
     assert "UsageError: Cell magic `%%asynctrace` not found" in told

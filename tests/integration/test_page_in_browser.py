@@ -172,6 +172,64 @@ def test_the_pointer_is_told_what_a_bar_is(page: Page, tmp_path: Path) -> None:
     assert "blocking 180 ms" in blocking and "in time.sleep" in blocking
 
 
+def arrow(page: Page) -> tuple[float, float, float] | None:
+    """Return when the arrow is that can be seen, the y at which it begins, and that of its head; None without one."""
+    x, begin, end = page.do("const {x, begin, end} = model('arrows').data; return [x[0], begin[0], end[0]]")
+    return None if x is None else (x, begin, end)
+
+
+def test_an_arrow_comes_from_what_woke_the_task(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace(source="app.py")
+    thread = fake.thread("asyncio_0")
+    main = fake.task("main", states=[("running", 0, 100), ("waiting", 100, 900, "gather"), ("running", 900, 901)])
+    woken = [("waiting", 110, 500, "lock"), ("ready", 500, 600, main), ("running", 600, 610)]
+    for _ in range(2):
+        fake.task("count", creator=main, states=[("ready", 50, 100), ("running", 100, 110), *woken])
+    by_thread = ("ready", 700, 701, thread)
+    fake.task("alone", states=[("running", 0, 1), ("waiting", 1, 700, "thread"), by_thread, ("running", 701, 702)])
+    fake.call("crunch", 400, 700, thread=thread, kind="job")
+    page.open(write(fake.build(), tmp_path))
+    begin, end = page.row("main"), page.row("count #1") - 0.35
+
+    told = page.hover("bars", 300, "count #1")
+    assert "woken by main" in told
+    assert arrow(page) == (500, begin, pytest.approx(end - 0.2, abs=0.1))
+    page.hover("bars", 550, "count #1")
+    assert arrow(page) == (500, begin, pytest.approx(end - 0.2, abs=0.1))
+    page.hover("bars", 75, "count #1")
+    assert arrow(page) == (50, begin, pytest.approx(end - 0.2, abs=0.1))
+    page.hover("bars", 300, "alone")
+    assert arrow(page) == (700, page.row("crunch"), pytest.approx(page.row("alone") + 0.55, abs=0.1))
+    page.browser.mouse.move(*page.place("bars", 880, page.row("alone")))
+    page.settle()
+    assert arrow(page) is None
+
+
+def test_an_arrow_comes_from_the_row_that_stands_for_a_folded_one(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace(source="app.py")
+    main = fake.task("main", states=[("running", 0, 1)])
+    counts = [fake.task("count", creator=main, states=[("waiting", 1, 500, "sleep")]) for _ in range(2)]
+    main.states = fake.task("", states=[("waiting", 1, 500, "gather"), ("ready", 500, 510, counts[1])]).states
+    fake.tasks.pop()
+    page.open(write(fake.build(), tmp_path))
+
+    page.hover("bars", 300, "main")
+    assert arrow(page) == (500, page.row("count #2"), pytest.approx(page.row("main") + 0.55, abs=0.1))
+    page.click("count ×2")
+    page.hover("bars", 300, "main")
+    assert arrow(page) == (500, page.row("count ×2"), pytest.approx(page.row("main") + 0.55, abs=0.1))
+
+
+def test_the_times_of_a_short_bar_differ(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace(source="app.py")
+    fake.task("main", states=[("running", 0, 4000), ("ready", 4000.0123, 4000.0198), ("running", 4000.0198, 4001)])
+    page.open(write(fake.build(), tmp_path))
+    page.do("model('bars').x_range.setv({start: 4.00001, end: 4.00002})")
+    page.settle()
+
+    assert "from 4.0000123 s to 4.0000198 s" in page.hover("bars", 4.000015, "main")
+
+
 def test_a_name_is_told_in_full(page: Page, tmp_path: Path) -> None:
     page.open(write(served(), tmp_path))
 
@@ -249,6 +307,20 @@ def test_a_search_shows_what_it_finds_and_fades_the_rest(page: Page, tmp_path: P
     assert set(page.do("return [...model('waiting').data.alpha]")) == {1}
 
 
+def test_a_lane_says_how_many_of_its_tasks_a_search_finds(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace()
+    for index in range(6):
+        fake.task("job: all", states=[("running", index // 2, index // 2 + 1)]).name = f"number-{index}"
+    page.open(write(fake.build(), tmp_path))
+    everything = page.shown()
+    assert everything == ["▾ job: all ×6", "lane 1: 3 tasks", "lane 2: 3 tasks"]
+
+    page.search("number-3")
+    assert page.shown() == ["▾ job: all ×6", "lane 2: 1 of 3 tasks"]
+    page.search("")
+    assert page.shown() == everything
+
+
 def test_a_click_on_a_name_folds_its_group_and_another_unfolds_it(page: Page, tmp_path: Path) -> None:
     page.open(write(served(), tmp_path))
     everything = page.shown()
@@ -269,6 +341,23 @@ def test_a_click_on_a_name_folds_its_group_and_another_unfolds_it(page: Page, tm
     page.browser.get_by_text("unfold all").click()
     page.settle()
     assert page.shown() == everything
+
+
+def test_clicks_in_quick_succession_are_clicks(page: Page, tmp_path: Path) -> None:
+    fake = FakeTrace()
+    for name in ("one", "two"):
+        for _ in range(2):
+            fake.task(name, states=[("running", 0, 9)])
+    page.open(write(fake.build(), tmp_path))
+
+    places = [page.place("names", 0.3, page.row(name)) for name in ("two ×2", "one ×2")]
+    for place in places:
+        page.browser.mouse.click(*place)
+    page.settle()
+    assert page.shown() == ["▸ one ×2", "▸ two ×2"]
+    page.browser.mouse.click(*places[1], click_count=2)
+    page.settle()
+    assert page.shown() == ["▸ one ×2", "▸ two ×2"]
 
 
 def test_names_of_any_text_stay_text(page: Page, tmp_path: Path) -> None:

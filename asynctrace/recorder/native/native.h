@@ -244,6 +244,7 @@ struct LoopState {
     PyObject *open_step;  /* or None */
     PyObject *meet;       /* or None */
     int64_t loop_id;
+    int64_t idle_until_ns; /* the end of the loop's last idle time */
     PyObject *machine_clock; /* the function whose result is the machine's time, where the loop's class has it; or None */
 };
 extern PyTypeObject LoopState_Type;

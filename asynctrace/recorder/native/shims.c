@@ -165,8 +165,12 @@ prepare(Shim *self, const Books *books, PyObject *callback, PyObject *task, Wake
                 wake->cause = (Cause){CAUSE_TASK, entry->id, 0, 0};
             }
             if (due_ns != 0 && due_ns < wake->time_ns) {
-                /* Ready since the timer was due, or since it began to wait: the loop was late to look. */
+                /* Ready since the timer was due, or since it began to wait: the loop was late to look. But not while
+                 * the loop was idle: a selector counts milliseconds, and sleeps on when the timer is due. */
                 wake->time_ns = due_ns > entry->stepped_ns ? due_ns : entry->stepped_ns;
+                if (wake->time_ns < probe->idle_until_ns) {
+                    wake->time_ns = probe->idle_until_ns;
+                }
             }
         }
         wake->run = entry != NULL ? new_step_run(probe, callback, entry) : NULL;
@@ -355,7 +359,9 @@ select_(Shim *self, PyObject *const *args, size_t flagged, PyObject *keywords)
     if (core != NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        if (append(core, now_ns(), thread, LOOP_IDLE_FINISHED, loop_id, 0, 0, 0) < 0 && failed_in(probe) < 0) {
+        probe->idle_until_ns = now_ns();
+        if (append(core, probe->idle_until_ns, thread, LOOP_IDLE_FINISHED, loop_id, 0, 0, 0) < 0 &&
+            failed_in(probe) < 0) {
             Py_CLEAR(found);
             Py_XDECREF(type);
             Py_XDECREF(value);

@@ -41,6 +41,22 @@ def test_a_sleep_that_blocks_makes_the_step_long_and_the_others_ready(run: Run) 
     assert step.end_ns <= ready.end_ns
 
 
+def test_no_task_is_ready_while_its_loop_sleeps_on_over_the_time_that_a_timer_is_due(run: Run) -> None:
+    async def main() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0.0003)  # a selector sleeps for whole milliseconds
+
+    trace = both_ways(lambda: run(main()))
+
+    check(trace)
+    woken = [
+        state for state in task_of(trace, "main").states if state.cause is not None and state.cause.kind == "timer"
+    ]
+    idle = [moment for loop in trace.loops for moment in loop.idle]
+    assert len(woken) == 5
+    assert [state for state in woken for start_ns, end_ns in idle if start_ns < state.start_ns < end_ns] == []
+
+
 def test_a_blocking_call_in_a_nested_coroutine_belongs_to_its_task(run: Run) -> None:
     async def inner() -> None:
         time.sleep(0.002)

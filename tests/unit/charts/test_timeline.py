@@ -78,6 +78,17 @@ def test_every_state_of_every_task_is_in_it() -> None:
     assert length(columns["tasks"]["search"]) == 4
 
 
+def test_what_blocks_is_in_the_row_that_stands_for_its_group_too() -> None:
+    fake = FakeTrace()
+    for _ in range(2):
+        fake.task("load", states=[("running", 0, 100)], blockings=[("time.sleep", 10, 90)])
+
+    columns = sources(timeline.timeline_html(fake.build()))
+
+    assert columns["rows"]["label"] == ["load ×2", "load #1", "load #2"]
+    assert length(columns["blocking"]["left"]) == 2 + 2
+
+
 def test_nothing_comes_from_elsewhere() -> None:
     page = timeline.timeline_html(gather())
     markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)

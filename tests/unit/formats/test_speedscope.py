@@ -110,11 +110,32 @@ def test_very_many_tasks_come_by_label_and_the_longest_by_itself(tmp_path: Path)
         "ready, while the loop was busy",
         "running, by stack",
         "main (Task-1)",
-        f"count (Task-{MOST_TASKS + 1}), the longest of 100",
         "count × 100, all states",
+        f"count (Task-{MOST_TASKS + 1}), the longest of 100",
     ]
     assert whole(document) == of_model(trace)
     assert stacks(document, "count ×") == {"count > ready": 4950, "count > waiting sleep": 4950}
+
+
+def test_the_users_tasks_come_before_the_libraries(tmp_path: Path) -> None:
+    fake = FakeTrace()
+    fake.task("Server.start", states=[("running", 0, 1)], is_user=False)
+    fake.task("main", states=[("running", 1, 2)])
+    document = written(fake.build(), tmp_path)
+
+    names = [profile["name"] for profile in document["profiles"] if profile["type"] == "evented"]
+    assert names == ["main (Task-2)", "Server.start (Task-1)"]
+
+
+def test_a_wait_says_of_which_kind_it_is_where_its_expression_does_not(tmp_path: Path) -> None:
+    fake = FakeTrace()
+    fake.task("send", states=[("waiting", 0, 1, "lock", "places"), ("waiting", 1, 3, "lock", "self._lock")])
+    document = written(fake.build(), tmp_path)
+
+    assert stacks(document, "waiting") == {
+        "send > waiting places (lock)": 1_000_000,
+        "send > waiting self._lock": 2_000_000,
+    }
 
 
 def test_what_is_missing_is_in_the_name(tmp_path: Path) -> None:
