@@ -5,10 +5,12 @@ A name's number is sent just before its first use, so that a file cut anywhere h
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from asynctrace.events import OUTCOME_MASK, OUTCOME_NAMES, RETURNED, Part, Site
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_arguments import Arguments
+from asynctrace.model.tasks import short_name
 
 _UNKNOWN = Site("?")
 _NAMED_BY_ASYNCIO = re.compile(r"Task-\d+").fullmatch
@@ -92,12 +94,18 @@ class Names:
         """Return a site; an unknown one is called "?"."""
         return self._part.sites.get(key, _UNKNOWN)
 
+    def labelled(self, key: int) -> Site:
+        """Return a site as it names a task: without the functions that it is defined in."""
+        site = self.described(key)
+        name = short_name(site.name)
+        return site if name == site.name else replace(site, name=name)
+
     def task(self, task: int, root: int) -> str:
         """Return what a task's own slice and its steps are called: its name, with its root where asyncio named it."""
         name = self.task_names.get(task)
         if not name:
-            return self.described(root).name if root else f"task {task & _NUMBER_IN_PROCESS}"
-        return f"{self.described(root).name} ({name})" if root and _NAMED_BY_ASYNCIO(name) else name
+            return self.labelled(root).name if root else f"task {task & _NUMBER_IN_PROCESS}"
+        return f"{self.labelled(root).name} ({name})" if root and _NAMED_BY_ASYNCIO(name) else name
 
     def outcome(self, flags: int, error: int) -> bytes:
         """Return the field that says how something ended; nothing when it simply returned."""

@@ -103,7 +103,7 @@ class Slices:
         return [begin]
 
     def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
-        site = self._names.described(root) if root else None
+        site = self._names.labelled(root) if root else None
         track = self._tracks.task(self._names.step(task, root), site.name if site is not None else None, root)
         if site is not None and site.is_user:
             self._tracks.label(track, site.name)
@@ -365,9 +365,9 @@ class Slices:
 
     def _open(self, track: TaskTrack, coroutine: int, site: int) -> Shown:
         if not track.is_labelled:
-            described = self._names.described(site)
-            if described.is_user:
-                self._tracks.label(track, described.name)
+            labelled = self._names.labelled(site)
+            if labelled.is_user:
+                self._tracks.label(track, labelled.name)
         slices = track.slices
         named, once = self._names.site(site), self._names.attributes(site)
         if slices[-1][0] != STATE:

@@ -86,7 +86,7 @@ class Waits:
             places = self._part.stacks.get(key, ())
             fields = label = None
             for place in reversed(places):
-                site = self._names.described(place[0])
+                site = self._names.labelled(place[0])
                 if site.is_user:
                     fields, label = fields or self.at(place), site.name
             code = self.code_of_chain([site_key for site_key, _ in reversed(places)])

@@ -48,7 +48,7 @@ static int
 open_coroutine(struct encoder *encoder, struct task *task, int64_t key, int64_t site)
 {
     if (!task->is_labelled) {
-        struct site *code = described(encoder, site);
+        struct site *code = labelled(encoder, site);
         if (code == NULL || (code->is_user && label_task(encoder, task, code->label) < 0)) {
             return -1;
         }

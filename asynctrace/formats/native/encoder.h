@@ -254,7 +254,7 @@ int show_open_again(struct encoder *encoder);
 int show_close_all(struct encoder *encoder);
 
 /* lookups.c: what the part's tables say. Names are borrowed: they stay until `forget_site`. NULL is an error. */
-struct site *described(struct encoder *encoder, int64_t key);
+struct site *labelled(struct encoder *encoder, int64_t key);
 const struct name *fixed_name(struct encoder *encoder, struct name *name, const char *text);
 const struct name *site_name(struct encoder *encoder, int64_t key, enum site_name which);
 const struct name *user_wait(struct encoder *encoder, int64_t site, int64_t offset);

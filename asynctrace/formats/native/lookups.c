@@ -76,16 +76,16 @@ site_of(struct encoder *encoder, int64_t key)
     return site;
 }
 
-/* Return a site of which it is known what it is called and whose code it is, borrowed. */
+/* Return a site of which it is known how it labels a task and whose code it is, borrowed. */
 struct site *
-described(struct encoder *encoder, int64_t key)
+labelled(struct encoder *encoder, int64_t key)
 {
     struct site *site = site_of(encoder, key);
     if (site == NULL || site->label != NULL) {
         return site;
     }
     PyObject *name = NULL, *is_user = NULL, *label = NULL;
-    PyObject *answer = PyObject_CallMethod(encoder->names, "described", "L", (long long)key);
+    PyObject *answer = PyObject_CallMethod(encoder->names, "labelled", "L", (long long)key);
     if (answer != NULL) {
         name = PyObject_GetAttrString(answer, "name");
         is_user = PyObject_GetAttrString(answer, "is_user");

@@ -127,7 +127,7 @@ new_task(struct encoder *encoder, int64_t id, int64_t root)
     task->root_site = root;
     task->ready_ns = task->situation = -1;
     struct site *site = NULL;
-    if (root && (site = described(encoder, root)) == NULL) {
+    if (root && (site = labelled(encoder, root)) == NULL) {
         goto error;
     }
     if (step_name(encoder, id, root, &task->step) < 0) {

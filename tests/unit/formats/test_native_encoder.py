@@ -264,7 +264,7 @@ def test_an_iterator_that_fails_ends_the_encoding() -> None:
     encoder.encode(every_kind().events[3:])
 
 
-_OF_NAMES = ("text", "site", "plain", "submit", "lost", "step", "outcome", "attributes", "described")
+_OF_NAMES = ("text", "site", "plain", "submit", "lost", "step", "outcome", "attributes", "labelled")
 _OF_WAITS = ("stack", "code", "kind", "cause", "cause_task", "cause_thread")
 
 
