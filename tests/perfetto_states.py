@@ -1,4 +1,4 @@
-"""What a Perfetto file says of each task's states, and what the model says: they have to be the same, to the nanosecond.
+"""What a Perfetto file says of each task's states, and what the model says: it has to be the same, to the nanosecond.
 
 Of the file it is found twice: in its own messages, and by SQL in the real trace processor.
 """
@@ -33,7 +33,8 @@ class Sums:
 
 _SQL = """
 with named as (
-  select id, name, ts, dur >= 0 as has_end, iif(dur >= 0, dur, {end_ns} - ts) as dur, depth, extract_arg(arg_set_id, 'correlation_id') as task,
+  select id, name, ts, dur >= 0 as has_end, iif(dur >= 0, dur, {end_ns} - ts) as dur, depth,
+    extract_arg(arg_set_id, 'correlation_id') as task,
     track_id in (select id from thread_track) as is_step,
     extract_arg(arg_set_id, 'debug.wait') as wait, extract_arg(arg_set_id, 'debug.cause') as cause
   from slice
@@ -96,7 +97,7 @@ def of_view(view: View, end_ns: int) -> list[Sums]:
 
 
 def is_state(one: Slice) -> bool:
-    """Return whether a slice of a task's track is a state: coroutines can be called anything, but have no such place."""
+    """Return whether a slice of a task's track is a state: coroutines can be called anything, but have a place."""
     return one.name.startswith("waiting") or (one.name == "ready" and "place" not in one.arguments)
 
 

@@ -105,7 +105,9 @@ class Slices:
     def _meet(self, task: int, root: int) -> tuple[TaskTrack, bytes]:
         site = self._names.labelled(root) if root else None
         track = self._tracks.task(self._names.step(task, root), site.name if site is not None else None, root)
-        if site is not None and site.is_user:
+        if self._tracks.has_row_each:
+            self._tracks.label(track, self._names.task(task, root))
+        elif site is not None and site.is_user:
             self._tracks.label(track, site.name)
         self._tasks[task] = track
         self._live += 1

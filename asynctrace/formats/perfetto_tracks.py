@@ -170,6 +170,7 @@ class ProcessTracks:
         self._part = part
         self.new_uuid = new_uuid
         self._send = send
+        self.has_row_each = row_each
         self.merging: int = layout.ROW_EACH if row_each else layout.MERGE_BY_NAME
         self._threads: dict[int, ThreadTrack] = {}
         # Threads of earlier segments -> the numbers of their tracks and of those of their lag (0: there is none yet).
@@ -239,6 +240,6 @@ class ProcessTracks:
         return track
 
     def label(self, track: TaskTrack, name: str) -> None:
-        """Name a task's track, by which tracks merge into lanes."""
+        """Name a task's track: by that tracks merge into lanes, where they do."""
         track.is_labelled = True
         self._send(layout.task_track(track.uuid, self.tasks, layout.visible_text(name), self.merging))

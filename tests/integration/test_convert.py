@@ -29,6 +29,7 @@ from asynctrace.cli.convert import FORMATS
 from asynctrace.events import Event, Part, Site, ThreadInfo
 from asynctrace.formats import load, save_parts
 from asynctrace.formats.exporting import EXPORT_SUFFIXES
+from tests.perfetto_view import view
 
 START_NS, WALL_NS = 10**15, 1_700_000_000 * 10**9
 INSTALL = "install asynctrace[otel] (pip install 'asynctrace[otel]')"
@@ -305,6 +306,10 @@ BAD_USAGE: dict[str, tuple[list[str], str]] = {
         ["x.otlp.json.gz"],
         f"x.otlp.json.gz: no format has this suffix: use {', '.join(EXPORT_SUFFIXES)}",
     ),
+    "rows of what has none": (
+        ["x.json", "--rows", "task"],
+        "--rows is about the tasks of a recording: name a .pftrace or .pftrace.gz to write",
+    ),
     "foreign trace": (
         ["mine.json"],
         "mine.json exists and was not written by asynctrace: pass --force to replace it",
@@ -549,6 +554,30 @@ def test_a_cut_recording_stays_a_cut_one(folder: Path, capsys: pytest.CaptureFix
     assert "cut short" in capsys.readouterr().err
     assert content.startswith(Path("unpacked.pftrace").read_bytes())
     assert load("unpacked.pftrace").notes == ("the file was cut short: what was recorded after the cut is missing",)
+
+
+def test_each_task_gets_a_row_and_all_else_stays(folder: Path) -> None:
+    assert main(["convert", "trace.pftrace", "rows.pftrace", "--rows", "task"]) == 0
+    assert main(["convert", "rows.pftrace", "lanes.pftrace.gz", "--rows", "name"]) == 0
+    assert main(["convert", "lanes.pftrace.gz", "again.pftrace"]) == 0
+
+    trace = load("trace.pftrace")
+    assert trace == load("rows.pftrace") == load("again.pftrace")
+    by_task, by_name = view(Path("rows.pftrace")), view(Path("again.pftrace"))
+    assert {one.track[-1] for one in by_task.slices if one.number and one.track[1:2] == ("asyncio tasks",)} == {
+        one.name for one in by_task.slices if one.number
+    }
+    assert [one.name for one in by_task.slices] == [one.name for one in by_name.slices]
+
+
+def test_what_a_cut_recording_lacks_is_said_where_it_is_written_anew(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = Path("trace.pftrace").read_bytes()
+    Path("cut.pftrace").write_bytes(content[: len(content) // 2])
+    assert main(["convert", "cut.pftrace", "rows.pftrace", "--rows", "task"]) == 0
+    assert capsys.readouterr().err.count("cut short") == 1
+    assert load("rows.pftrace").notes == load("cut.pftrace").notes
 
 
 def test_a_recording_can_take_its_own_place(folder: Path) -> None:

@@ -185,10 +185,10 @@ def test_a_file_of_ours_is_replaced_and_any_other_by_force(folder: Path, capsys:
 def test_progress_of_large_ones_is_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from asynctrace.cli import merge
+    from asynctrace.cli import merge, rows
 
     monkeypatch.setattr(merge, "_MANY_BYTES", 1)
-    monkeypatch.setattr(merge, "_MANY_EVENTS", 1)
+    monkeypatch.setattr(rows, "_MANY_EVENTS", 1)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
     merged(part_of(2, 100), part_of(2, 200))

@@ -10,6 +10,8 @@ import pytest
 
 from asynctrace.cli import main, view
 from asynctrace.errors import AsynctraceError
+from asynctrace.formats import save_parts
+from tests.strategies_parts import example_part
 
 CONTENT = b"a recording" * 10_000
 
@@ -91,6 +93,27 @@ def test_prints_the_address_where_no_browser_opens(
     assert main(["view", str(tmp_path / "a b.pftrace"), "--no-browser"]) == 0
 
     assert "https://ui.perfetto.dev/#!/?url=http://127.0.0.1:0/a%20b.pftrace" in capsys.readouterr().out
+
+
+def test_a_row_for_each_task_is_served_under_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.pftrace"
+    save_parts((example_part(20),), path)
+    monkeypatch.setattr(view, "PORT", 0)
+    served = []
+    monkeypatch.setattr(view.TraceServer, "serve_once", lambda self: served.append(self.path.read_bytes()))
+
+    assert main(["view", str(path), "--no-browser", "--rows", "task"]) == 0
+
+    save_parts((example_part(20),), path, row_each=True)
+    assert served == [path.read_bytes()]
+    assert "url=http://127.0.0.1:0/trace.pftrace" in capsys.readouterr().out
+
+
+def test_rows_are_not_for_the_other_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", "x.pftrace", "--html", "x.html", "--rows", "task"]) == 2
+    assert "--rows is for Perfetto's page" in capsys.readouterr().err
 
 
 def test_port_that_is_taken_is_told_in_one_sentence(

@@ -222,8 +222,9 @@ encoder_connect(PyObject *self, PyObject *args)
         return NULL;
     }
     PyObject *layout = NULL, *visible_text = NULL, *task_names = NULL, *new_uuid = NULL;
-    uint64_t task_group, merging;
+    uint64_t task_group, merging, has_row_each;
     if (number_of(tracks, "tasks", &task_group) < 0 || number_of(tracks, "merging", &merging) < 0 ||
+        number_of(tracks, "has_row_each", &has_row_each) < 0 ||
         (new_uuid = PyObject_GetAttrString(tracks, "new_uuid")) == NULL ||
         (task_names = PyObject_GetAttrString(names, "task_names")) == NULL ||
         (layout = PyImport_ImportModule("asynctrace.formats.perfetto_layout")) == NULL ||
@@ -247,6 +248,7 @@ encoder_connect(PyObject *self, PyObject *args)
     Py_XSETREF(encoder->waits, Py_NewRef(waits));
     encoder->task_group = task_group;
     encoder->merging = merging;
+    encoder->has_row_each = has_row_each != 0;
     encoder->names = Py_NewRef(names);
     Py_RETURN_NONE;
 

@@ -159,6 +159,7 @@ struct encoder {
 
     uint64_t task_group; /* the track above those of tasks */
     uint64_t merging;
+    bool has_row_each;
     uint8_t sequence[1 + VARINT_BYTES]; /* the field of a packet */
     size_t sequence_size;
     bool is_base; /* the events in hand are: nothing happens in a base, it leads to what is open after it */
@@ -261,6 +262,7 @@ const struct name *user_wait(struct encoder *encoder, int64_t site, int64_t offs
 const struct stack *stack_of(struct encoder *encoder, int64_t key);
 int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found);
 int step_name(struct encoder *encoder, int64_t task, int64_t root, struct name *found);
+PyObject *task_label(struct encoder *encoder, int64_t task, int64_t root);
 int lost_name(struct encoder *encoder, int64_t count, struct name *found);
 int outcome_of(struct encoder *encoder, int64_t flags, int64_t error, PyObject **found);
 int add_bytes(struct encoder *encoder, PyObject *bytes);

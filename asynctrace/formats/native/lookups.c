@@ -264,6 +264,16 @@ step_name(struct encoder *encoder, int64_t task, int64_t root, struct name *foun
     return take_name(PyObject_CallMethod(encoder->names, "step", "LL", (long long)task, (long long)root), found);
 }
 
+/* Return what a task's own row is called, as the bytes of its text; NULL on an error. */
+PyObject *
+task_label(struct encoder *encoder, int64_t task, int64_t root)
+{
+    PyObject *name = PyObject_CallMethod(encoder->names, "task", "LL", (long long)task, (long long)root);
+    PyObject *label = name != NULL ? checked_bytes(PyObject_CallOneArg(encoder->visible_text, name)) : NULL;
+    Py_XDECREF(name);
+    return label;
+}
+
 int
 lost_name(struct encoder *encoder, int64_t count, struct name *found)
 {

@@ -113,6 +113,16 @@ name_add_number(struct name *name, const uint8_t tag[2], uint64_t number)
     return 0;
 }
 
+/* Name the track of a task by its own name, where it has a row to itself. */
+static int
+label_by_name(struct encoder *encoder, struct task *task)
+{
+    PyObject *label = task_label(encoder, task->id, task->root_site);
+    int result = label == NULL ? -1 : label_task(encoder, task, label);
+    Py_XDECREF(label);
+    return result;
+}
+
 /* Return a new task, which is in no list yet, NULL on an error. */
 static struct task *
 new_task(struct encoder *encoder, int64_t id, int64_t root)
@@ -145,9 +155,12 @@ new_task(struct encoder *encoder, int64_t id, int64_t root)
         if (!site->is_nameless) {
             task->root = Py_NewRef(site->label);
         }
-        if (site->is_user && label_task(encoder, task, site->label) < 0) {
+        if (site->is_user && !encoder->has_row_each && label_task(encoder, task, site->label) < 0) {
             goto error;
         }
+    }
+    if (encoder->has_row_each && label_by_name(encoder, task) < 0) {
+        goto error;
     }
     return task;
 

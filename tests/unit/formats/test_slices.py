@@ -342,6 +342,8 @@ def test_each_task_can_have_a_row(tmp_path: Path) -> None:
         writer.write_part(example_part(3))
     packets = [packet.track_descriptor for packet in messages(path).packet]
     assert {track.sibling_merge_behavior for track in packets if track.HasField("sibling_merge_behavior")} == {2}
+    rows = {one.track[-1] for one in view(path).slices if one.number and "asyncio tasks" in one.track}
+    assert rows == {one.name for one in view(path).slices if one.number}, "a row is called as its task"
 
 
 def test_two_processes_have_tracks_and_threads_of_their_own(tmp_path: Path) -> None:
