@@ -3,8 +3,8 @@
 A comment before a code block says how: `run: shell`, `run: python`, `run: notebook`, `run: cell` (one of those of a
 notebook), `run: view`, `run: receiver` (with
 one of OTLP in the place of localhost:4318), `run: install` (in the slow set), `run: server OPTIONS` (started with
-these, asked once, stopped), `run: duckdb` (on Parquet files of two recordings), `run: perfetto` (by its trace processor,
-in the slow set), or `file: NAME` (there for the others).
+these, asked once, stopped), `run: duckdb` (on Parquet files of two recordings), `run: perfetto` (by its trace
+processor, in the slow set), or `file: NAME` (there for the others).
 """
 
 import http.server
