@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from integration.generated_programs import Body, programs, run_program
 
 import asynctrace
-from asynctrace.formats import load_parts, save
-from asynctrace.model.build import build_trace
+from asynctrace.formats import save
 from asynctrace.model.trace import Trace
 from tests import perfetto_states
 from tests.perfetto_view import view
@@ -23,7 +22,15 @@ from tests.trace_processor import ERRORS, ask, found_ui_directory
 pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).resolve().parents[2]
-_EXAMPLES = ("blocking.py", "decorated.py", "gather.py", "processes.py", "service.py", "threaded.py")
+_EXAMPLES = {
+    "blocking.py": (),
+    "chess.py": ("--opponents", "10", "--moves", "3"),
+    "decorated.py": (),
+    "gather.py": (),
+    "processes.py": (),
+    "service.py": (),
+    "threaded.py": (),
+}
 
 _FLOWS = """
 select o.ts as out_ts, extract_arg(o.arg_set_id, 'correlation_id') as out_task, i.ts as in_ts
@@ -45,7 +52,7 @@ def ui_directory() -> Path:
 
 def check(ui_directory: Path, path: Path) -> Trace:
     """Compare what the trace processor makes of a file with the model; return that."""
-    trace = build_trace(load_parts(path))
+    trace = asynctrace.load(path)
     errors, sums, open_slices, on_threads, flows, counters = ask(
         ui_directory,
         path,
@@ -123,16 +130,30 @@ def _ends_of_arrows(path: Path) -> tuple[set[int], set[int]]:
     )
 
 
+def _asynctrace(folder: Path, *arguments: str) -> None:
+    command = [sys.executable, "-m", "asynctrace", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.parametrize("name", _EXAMPLES)
 def test_of_an_example(ui_directory: Path, tmp_path: Path, name: str) -> None:
-    command = [sys.executable, "-m", "asynctrace", "run", "-q", str(_ROOT / "examples" / name)]
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == 0, ran.stderr
+    _asynctrace(tmp_path, "run", "-q", str(_ROOT / "examples" / name), *_EXAMPLES[name])
 
     trace = check(ui_directory, tmp_path / "trace.pftrace")
 
     assert trace.tasks or trace.calls
+
+
+def test_of_examples_that_were_merged_with_a_row_for_each_task(ui_directory: Path, tmp_path: Path) -> None:
+    for name in ("gather", "service"):
+        _asynctrace(tmp_path, "run", "-q", "-o", f"{name}.pftrace", str(_ROOT / "examples" / f"{name}.py"))
+    _asynctrace(tmp_path, "merge", "gather.pftrace", "service.pftrace", "-o", "both.pftrace", "--rows", "task")
+
+    trace = check(ui_directory, tmp_path / "both.pftrace")
+
+    assert len(trace.processes) == 2
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -143,4 +164,3 @@ def test_of_generated_programs(ui_directory: Path, tmp_path: Path, root: Body) -
         assert trace is not None
         save(trace, tmp_path / "trace.pftrace")
         check(ui_directory, tmp_path / "trace.pftrace")
-        asynctrace.load(tmp_path / "trace.pftrace")
