@@ -10,6 +10,7 @@ from asynctrace import events as kinds
 from asynctrace.events import Event
 from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats.perfetto_names import Names
+from asynctrace.formats.perfetto_states import TaskStates
 from asynctrace.formats.perfetto_thread_slices import NOTHING, Shown, ThreadSlices, no_lag
 from asynctrace.formats.perfetto_tracks import (
     STATE,
@@ -20,7 +21,7 @@ from asynctrace.formats.perfetto_tracks import (
     ThreadTrack,
     event_field,
 )
-from asynctrace.formats.perfetto_waits import CAUSE_SHIFT, FOR_GATHER, FOR_TASK, GATHERING_TYPE, JOB_SHIFT, Waits
+from asynctrace.formats.perfetto_waits import Waits
 from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
 
 
@@ -50,8 +51,8 @@ class Slices:
         self._tasks: dict[int, TaskTrack] = {}
         self._coroutines: dict[int, CoroutineSlice] = {}
         self._steps: dict[int, list[TaskTrack]] = {}  # thread -> the tasks whose steps run there, innermost last
+        self._states = TaskStates(self._tasks, self._coroutines, waits)
         self._threads = ThreadSlices(tracks, names, new_flow, send_begin)
-        self._jobs: dict[int, int] = {}  # job -> its JOB_*
         self._late: list[int] = []  # coroutines that began before the recording, until their task is known
         self._ready = 0
         self._live = 0
@@ -131,27 +132,14 @@ class Slices:
             shown += self._arrow_of_wake(track, cause, thread)
         if track.cause is not None:
             return shown
-        because = self._because(kind, cause, site)
+        because = self._states.because(kind, cause, site)
         if track.is_running or track.is_ready:
             track.cause = because
             return shown
-        shown += track.close(STATE, self._end_of_state(track, 1 + kind))
+        shown += track.close(STATE, self._states.end(track, 1 + kind))
         self._ready += 1
         shown.append(self._open_ready(track, because, -1 if flags & kinds.SEEN_LATE else time_ns))
         return shown
-
-    def _because(self, kind: int, cause: int, site: int) -> bytes:
-        """Return the fields that say what made a task ready."""
-        if kind == kinds.CAUSE_THREAD:
-            return self._waits.cause_thread(cause)
-        if kind != kinds.CAUSE_TASK:
-            return self._waits.cause(kind, site)
-        waker = self._tasks.get(cause)
-        if waker is None:
-            return self._waits.cause_task(cause, 0)
-        if not waker.as_waker:
-            waker.as_waker = self._waits.cause_task(cause, waker.root_site)
-        return waker.as_waker
 
     def _arrow_of_wake(self, track: TaskTrack, cause: int, thread: int) -> Shown:
         waker = self._tasks.get(cause)
@@ -195,7 +183,7 @@ class Slices:
         shown.append(on_thread.open(task, track.step, once, time_ns))
         if track.slices[-1][0] == STATE:
             # The lag goes out here, for beside a counter that is 0 the trace processor takes every other one for 0.
-            shown += track.close(STATE, self._end_of_state(track, 0) + lag)
+            shown += track.close(STATE, self._states.end(track, 0) + lag)
         track.cause = None
         steps = self._steps.get(thread)
         if steps is None:
@@ -234,14 +222,14 @@ class Slices:
         if flags & kinds.OUTCOME_MASK:
             return shown + self._end_task(task, track, self._names.outcome(flags, site))
         if track.slices[-1][0] == STATE:  # its beginning was before the recording
-            shown += track.close(STATE, self._end_of_state(track, 0))
+            shown += track.close(STATE, self._states.end(track, 0))
             self._ready -= track.is_ready
         if track.cause is not None or flags & kinds.YIELDED:
             self._ready += 1
             shown.append(self._open_ready(track, track.cause, time_ns))
             return shown
         track.awaited = awaited
-        shown.append(self._open_wait(track, awaited, site))
+        shown.append(self._states.open_wait(track, awaited, site))
         return shown
 
     def _open_ready(self, track: TaskTrack, because: bytes | None, since_ns: int) -> bytes:
@@ -250,48 +238,12 @@ class Slices:
         track.is_ready, track.ready_ns = True, since_ns
         return track.open(STATE, self._names.text("ready"), (because or b"") + self._counts())
 
-    def _open_wait(self, track: TaskTrack, awaited: int, site: int) -> bytes:
-        """Open a wait, named by the innermost await of the user's own code."""
-        track.is_ready = False
-        stands_in = [
-            coroutine for key, _, _ in reversed(track.slices) if (coroutine := self._coroutines.get(key)) is not None
-        ]
-        if track.wait is not None:
-            named, code = track.wait
-        else:
-            named, code = None, self._waits.code_of_chain(coroutine.site for coroutine in stands_in)
-        for coroutine in stands_in:
-            if named is None:
-                named = self._waits.at(coroutine.place)
-        # Of coroutines too deep to be shown it is not known here what they say.
-        if track.wait is not None or len(track.slices) < track.deepest:
-            is_gather = site and self._waits.code(site) & GATHERING_TYPE
-            job = self._jobs.get(awaited)
-            track.situation = (
-                code
-                | (FOR_TASK if awaited in self._tasks else 0)
-                | (0 if job is None else 1 + job << JOB_SHIFT)
-                | (FOR_GATHER if is_gather else 0)
-            )
-        return track.open(STATE, named if named is not None else self._waits.of(awaited, site))
-
-    def _end_of_state(self, track: TaskTrack, cause: int) -> bytes:
-        """Return the fields that the end of a task's state gets: which kind of wait it was, or what is untold yet."""
-        situation, track.situation = track.situation, -1
-        if situation < 0:
-            because, track.cause = track.cause, None
-            return because or b""
-        if track.awaited in self._tasks:
-            situation |= FOR_TASK
-        return self._waits.kind(situation | cause << CAUSE_SHIFT)
-
     def _job_submitted(self, event: Event) -> Shown:
-        kind = event[6] & 7
-        self._jobs[event[3]] = kind if kind in (kinds.JOB_THREAD, kinds.JOB_PROCESS) else kinds.JOB_OTHER
+        self._states.job_submitted(event)
         return self._threads.handlers[kinds.JOB_SUBMITTED](event)
 
     def _job_forgotten(self, event: Event) -> Shown:
-        self._jobs.pop(event[3], None)
+        self._states.job_forgotten(event)
         return NOTHING
 
     def _end_task(self, task: int, track: TaskTrack, outcome: bytes) -> list[bytes]:
@@ -303,7 +255,7 @@ class Slices:
             coroutine = self._coroutines.get(key)
             if coroutine is not None:
                 coroutine.track = None
-        ends = track.close(STATE, self._end_of_state(track, 0))
+        ends = track.close(STATE, self._states.end(track, 0))
         return [*ends, *track.close_all(outcome + self._counts())]
 
     def _await_stack(self, event: Event) -> Shown:

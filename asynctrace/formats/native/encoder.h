@@ -255,12 +255,13 @@ int show_open_again(struct encoder *encoder);
 int show_close_all(struct encoder *encoder);
 
 /* lookups.c: what the part's tables say. Names are borrowed: they stay until `forget_site`. NULL is an error. */
+PyObject *checked_bytes(PyObject *given);
+int take_name(PyObject *given, struct name *name);
+struct site *site_of(struct encoder *encoder, int64_t key);
+void stack_free(struct stack *stack);
 struct site *labelled(struct encoder *encoder, int64_t key);
 const struct name *fixed_name(struct encoder *encoder, struct name *name, const char *text);
 const struct name *site_name(struct encoder *encoder, int64_t key, enum site_name which);
-const struct name *user_wait(struct encoder *encoder, int64_t site, int64_t offset);
-const struct stack *stack_of(struct encoder *encoder, int64_t key);
-int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found);
 int step_name(struct encoder *encoder, int64_t task, int64_t root, struct name *found);
 PyObject *task_label(struct encoder *encoder, int64_t task, int64_t root);
 int lost_name(struct encoder *encoder, int64_t count, struct name *found);
@@ -268,14 +269,19 @@ int outcome_of(struct encoder *encoder, int64_t flags, int64_t error, PyObject *
 int add_bytes(struct encoder *encoder, PyObject *bytes);
 int add_outcome(struct encoder *encoder, int64_t flags, int64_t error);
 int add_attributes(struct encoder *encoder, int64_t key);
+int thread_uuid(struct encoder *encoder, int64_t id, uint64_t *uuid);
+int lag_uuid(struct encoder *encoder, int64_t thread, uint64_t *uuid);
+void forget_site(struct encoder *encoder, int64_t key);
+void forget_all(struct encoder *encoder);
+
+/* wait_lookups.c: what they say of waits and wakes. */
+const struct name *user_wait(struct encoder *encoder, int64_t site, int64_t offset);
+const struct stack *stack_of(struct encoder *encoder, int64_t key);
+int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found);
 int code_of(struct encoder *encoder, int64_t key, int64_t *code);
 int add_kind(struct encoder *encoder, int64_t situation);
 const struct name *cause_of(struct encoder *encoder, int64_t kind, int64_t site);
 int cause_task(struct encoder *encoder, int64_t waker, int64_t root, struct name *found);
 int cause_thread(struct encoder *encoder, struct thread *thread);
-int thread_uuid(struct encoder *encoder, int64_t id, uint64_t *uuid);
-int lag_uuid(struct encoder *encoder, int64_t thread, uint64_t *uuid);
-void forget_site(struct encoder *encoder, int64_t key);
-void forget_all(struct encoder *encoder);
 
 #endif
