@@ -625,8 +625,8 @@ def _deterministic_garbage(problems: list[str]) -> Iterator[None]:
     """Free what is in cycles at the end, not whenever the collector happens to run; note what destructors say."""
     earlier = sys.unraisablehook
     sys.unraisablehook = lambda found: problems.append(f"unraisable {type(found.exc_value).__name__} {found.err_msg}")
-    gc.collect()
-    gc.freeze()  # nor what is in cycles already, of other examples
+    gc.collect(0)
+    gc.freeze()
     gc.disable()
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -636,4 +636,5 @@ def _deterministic_garbage(problems: list[str]) -> Iterator[None]:
         problems.extend(sorted(f"warning {each.message}" for each in caught))
     finally:
         gc.enable()
+        gc.unfreeze()
         sys.unraisablehook = earlier
