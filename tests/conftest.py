@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from asynctrace import cores
+from tests import sampling
 
 # The same examples on every run, and no deadline for a machine that others use.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
@@ -55,6 +56,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("native", "python", "both"),
         help="which core the tests run on; by default that which asynctrace picks here",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sampling.is_full = "slow" in config.option.markexpr.replace("not slow", "")
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if sampling.is_full:
+        for item in items:
+            if item.get_closest_marker("sampled") is not None:
+                item.add_marker(pytest.mark.slow)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

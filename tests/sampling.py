@@ -1,0 +1,22 @@
+"""How much of their many cases tests try: a part of them by default, all with `-m slow`, for those marked `sampled`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+Case = TypeVar("Case")
+
+_SHARE = 3
+
+is_full = False  # told by conftest, before the tests are imported
+
+
+def examples(count: int) -> int:
+    """Return how many of `count` examples to try."""
+    return count if is_full else count // _SHARE
+
+
+def some(cases: Sequence[Case], share: int = _SHARE) -> Sequence[Case]:
+    """Return the cases to try: all, or one in `share`, from the first on."""
+    return cases if is_full else cases[::share]
