@@ -29,10 +29,13 @@ SMALL = 6000  # bytes: some segments of the examples
 
 pytestmark = pytest.mark.usefixtures("each_core")
 
-one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+one_directory = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=sampling.examples(50)
+)
 batches = st.lists(st.integers(0, 40), max_size=12)
 
 
+@pytest.mark.sampled
 @given(program_parts(), batches)
 @one_directory
 def test_a_part_written_in_batches_and_segments_is_the_part_that_is_saved_at_once(
@@ -43,6 +46,7 @@ def test_a_part_written_in_batches_and_segments_is_the_part_that_is_saved_at_onc
     assert read_parts(path) == ([part], None, None, False, [])
 
 
+@pytest.mark.sampled
 @given(any_parts, batches)
 @one_directory
 def test_so_it_is_with_senseless_events(tmp_path: Path, part: Part, counts: list[int]) -> None:
@@ -51,6 +55,7 @@ def test_so_it_is_with_senseless_events(tmp_path: Path, part: Part, counts: list
     assert load_parts(path) == [part]
 
 
+@pytest.mark.sampled
 @given(program_parts(max_steps=60), batches)
 @one_directory
 def test_what_is_left_after_dropping_is_a_base_and_the_events_after_it(
