@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import gc
 import multiprocessing.process
 import os
 import signal
@@ -14,6 +15,7 @@ import hypothesis
 import pytest
 
 from asynctrace import cores
+from tests import sampling
 
 # The same examples on every run, and no deadline for a machine that others use.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
@@ -56,6 +58,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    sampling.is_full = "slow" in config.option.markexpr.replace("not slow", "")
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if sampling.is_full:
+        for item in items:
+            if item.get_closest_marker("sampled") is not None:
+                item.add_marker(pytest.mark.slow)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     asked = metafunc.config.getoption("--core") or cores.core()
     marker = metafunc.definition.get_closest_marker("core")
@@ -74,7 +88,21 @@ def recording_core(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
+def garbage_of_its_own() -> Iterator[None]:
+    """Have each test collect its own garbage, and no test look through what is there already.
+
+    Many tests collect, some of them hundreds of times: in a process that has imported matplotlib and the like, and has
+    run a thousand tests, each time would take a tenth of a second. And what a test leaves to the collector (a coroutine
+    that was never awaited) is told in that test, not in the one where the collector happens to run next.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(garbage_of_its_own: None) -> Iterator[None]:
     before = _hooks()
 
     yield

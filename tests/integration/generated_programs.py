@@ -625,8 +625,7 @@ def _deterministic_garbage(problems: list[str]) -> Iterator[None]:
     """Free what is in cycles at the end, not whenever the collector happens to run; note what destructors say."""
     earlier = sys.unraisablehook
     sys.unraisablehook = lambda found: problems.append(f"unraisable {type(found.exc_value).__name__} {found.err_msg}")
-    gc.collect(0)
-    gc.freeze()
+    gc.collect()  # what earlier ones left
     gc.disable()
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -636,5 +635,4 @@ def _deterministic_garbage(problems: list[str]) -> Iterator[None]:
         problems.extend(sorted(f"warning {each.message}" for each in caught))
     finally:
         gc.enable()
-        gc.unfreeze()
         sys.unraisablehook = earlier

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -136,10 +136,10 @@ def test_output_that_cannot_be_written_is_refused_before_the_program_runs(output
     async def never() -> None:
         raise AssertionError("ran")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a coroutine that nobody awaits
-        with pytest.raises(UsageError) as refused:
-            asynctrace.run(never(), output=output)
+    coroutine = never()
+    with pytest.raises(UsageError) as refused:
+        asynctrace.run(coroutine, output=output)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED  # else Python warns that nobody awaited it
     assert str(refused.value) == OUTPUTS[output]
 
     with pytest.raises(UsageError) as refused, asynctrace.record(output=output):

@@ -27,6 +27,7 @@ from asynctrace.model.build import build_trace
 from asynctrace.recorder.fold import Fold
 from tests.cuts import assert_shows_the_same, cuts, flat, fold_of, folded, kept, slices_from, with_distinct_times
 
+pytestmark = pytest.mark.sampled
 seeds = st.integers(0, 1 << 30)
 
 

@@ -279,13 +279,10 @@ def _points(every_statement: bool) -> Iterator[FaultPoints]:
         original(self, *args, **keywords)
         points.is_suspended = earlier
 
-    gc.collect()
-    gc.freeze()  # what other tests left need not be looked through again and again
     with pytest.MonkeyPatch.context() as patch, fault_points.installed(points, every_statement):
         patch.setattr(stream.Stream, "__init__", made)
         patch.setattr("asynctrace.probes.functions.MOST_CALLS", 4)
         yield points
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

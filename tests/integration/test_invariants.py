@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from integration import trace_rules as rules
 from integration.generated_programs import Body, programs, run_program
 
+from tests import sampling
+
+pytestmark = pytest.mark.sampled
 needs_coroutines = pytest.mark.skipif(sys.version_info < (3, 12), reason="before 3.12 only decorated ones are seen")
 
 
 def tried(examples: int) -> Callable[[Any], Any]:
     return settings(
-        max_examples=examples,
+        max_examples=sampling.examples(examples),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )
 

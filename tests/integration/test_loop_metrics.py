@@ -106,7 +106,8 @@ def test_tasks_by_function_and_outcome() -> None:
         point.attributes["code.function.name"].rpartition(".")[2]: point
         for point in found["asyncio.task.ready.duration"]
     }
-    assert ready["work"].sum < SCALE_S
+    # Of its life it waited as long as it slept, and ran as long as it held the loop; on a busy machine it is late, too.
+    assert ready["work"].sum <= durations["work", "returned"].sum - 2 * SCALE_S * 0.9
     assert ready["failing"].count == 2
 
 

@@ -133,21 +133,21 @@ def test_the_page_is_shown(tmp_path: Path) -> None:
     assert "&lt;!DOCTYPE html&gt;" in page and "<script" not in page
 
 
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("--nonsense", "unrecognized arguments: --nonsense"),
-        ("-o nowhere/x.pftrace", "nowhere/x.pftrace: the folder nowhere does not exist"),
-        ("-o x.txt", "x.txt: no format has this suffix"),
-        ("1x", "1x cannot be the name of a variable"),
-        ("'", "No closing quotation"),
-    ],
-)
-def test_wrong_usage_is_told_in_a_line_and_nothing_is_run(tmp_path: Path, line: str, sentence: str) -> None:
-    shown, then = executed(tmp_path, f"%%asynctrace {line}\nran = 1", "'ran' in globals()")
+WRONG = {
+    "--nonsense": "unrecognized arguments: --nonsense",
+    "-o nowhere/x.pftrace": "nowhere/x.pftrace: the folder nowhere does not exist",
+    "-o x.txt": "x.txt: no format has this suffix",
+    "1x": "1x cannot be the name of a variable",
+    "'": "No closing quotation",
+}
 
-    assert printed(shown).startswith("UsageError: ") and sentence in printed(shown)
-    assert printed(shown).count("\n") == 1
+
+def test_wrong_usage_is_told_in_a_line_and_nothing_is_run(tmp_path: Path) -> None:
+    *shown, then = executed(tmp_path, *(f"%%asynctrace {line}\nran = 1" for line in WRONG), "'ran' in globals()")
+
+    for told, sentence in zip(map(printed, shown), WRONG.values(), strict=True):
+        assert told.startswith("UsageError: ") and sentence in told
+        assert told.count("\n") == 1
     assert then[0]["data"]["text/plain"] == "False"
 
 

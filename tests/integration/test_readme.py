@@ -97,8 +97,14 @@ def _shell(text: str, place: Path) -> str:
     return _run(["bash", "-euo", "pipefail", "-c", text], place)
 
 
-def _record(place: Path) -> None:
-    _shell("asynctrace run -q examples/gather.py", place)
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of the examples' gather.py, which takes a second."""
+    folder = tmp_path_factory.mktemp("recorded")
+    command = [sys.executable, "-m", "asynctrace", "run", "-q", str(_ROOT / "examples" / "gather.py")]
+    environment = {**environ, "PYTHONPATH": str(_ROOT)}
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120, check=True)
+    return folder / "trace.pftrace"
 
 
 def test_every_kind_of_block_is_run_by_some_test() -> None:
@@ -127,10 +133,10 @@ def test_every_picture_is_there() -> None:
 
 
 @pytest.mark.parametrize("block", _of("shell"))
-def test_shell(block: Block, place: Path) -> None:
+def test_shell(block: Block, place: Path, recorded: Path) -> None:
     if ".parquet" in block.text:
         pytest.importorskip("pyarrow")
-    _record(place)
+    shutil.copy(recorded, place)
 
     _shell(block.text, place)
 
@@ -141,12 +147,12 @@ def test_python(block: Block, place: Path) -> None:
 
 
 @pytest.mark.parametrize("block", _of("duckdb"))
-def test_duckdb(block: Block, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duckdb(block: Block, place: Path, recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     duckdb = pytest.importorskip("duckdb")
-    for name in ("one", "two"):
-        _record(place)
-        _shell(f"asynctrace convert trace.pftrace {name}.parquet", place)
+    shutil.copy(recorded, place)
+    _shell("asynctrace convert trace.pftrace one.parquet", place)
+    _shell("asynctrace run -q -o two.parquet examples/gather.py", place)  # the same program, another process
     monkeypatch.chdir(place)
 
     rows = duckdb.sql(block.text).fetchall()
@@ -190,8 +196,8 @@ def test_the_cells_of_a_notebook(place: Path) -> None:
 
 
 @pytest.mark.parametrize("block", _of("view"))
-def test_view(block: Block, place: Path) -> None:
-    _record(place)
+def test_view(block: Block, place: Path, recorded: Path) -> None:
+    shutil.copy(recorded, place)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -208,7 +214,7 @@ def test_view(block: Block, place: Path) -> None:
 
 
 @pytest.mark.parametrize("block", _of("receiver"))
-def test_receiver(block: Block, place: Path) -> None:
+def test_receiver(block: Block, place: Path, recorded: Path) -> None:
     paths: list[str] = []
 
     class Receiver(http.server.BaseHTTPRequestHandler):
@@ -220,7 +226,7 @@ def test_receiver(block: Block, place: Path) -> None:
 
         def log_message(self, *args: object) -> None: ...
 
-    _record(place)
+    shutil.copy(recorded, place)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

@@ -79,12 +79,26 @@ def test_garbage_of_before_is_freed_before_and_that_of_meanwhile_later() -> None
     assert meanwhile() is None
 
 
+def _very_many() -> list[list[int]]:
+    return [[each] for each in range(20_000)]
+
+
+@pytest.mark.usefixtures("no_other_thread")
+def test_very_many_objects_grow_old_at_once() -> None:
+    gc.unfreeze()  # the tests' own
+    with collection_paused():
+        made = _very_many()
+    assert not {id(each) for each in gc.get_objects(generation=0)} & {id(each) for each in made}
+    assert gc.get_freeze_count() == 0
+
+
 @pytest.mark.usefixtures("no_other_thread")
 def test_what_the_program_has_frozen_stays_frozen() -> None:
     gc.freeze()
     try:
         with collection_paused():
-            pass
+            made = _very_many()
+        assert made[0] in gc.get_objects()
         assert gc.get_freeze_count() > 0  # some of it may have died, as it does
     finally:
         gc.unfreeze()

@@ -48,21 +48,10 @@ compiled, generator-based and hand-made awaitables                              
 from __future__ import annotations
 
 import asyncio
-import gc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from integration.both_ways import LoopFactory, Run
-
-
-@pytest.fixture(scope="session", autouse=True)
-def small_collections() -> Iterator[None]:
-    """Have the collector look at what a test makes only: `both_ways` collects six times."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

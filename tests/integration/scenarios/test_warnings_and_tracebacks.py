@@ -260,7 +260,7 @@ def test_a_coroutine_that_is_never_awaited_is_said_where_it_is_dropped(run: Run)
         kept = child()
         state = inspect.getcoroutinestate(kept)
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("error")
+            warnings.filterwarnings("error", r"coroutine '.*\bchild' was never awaited")
             del kept  # as an error it is unraisable
         return [first, state, [str(each.message) for each in caught]]
 

@@ -19,12 +19,13 @@ from asynctrace.formats import perfetto_layout as layout
 from asynctrace.formats import save_parts
 from asynctrace.formats.perfetto_reader import read_parts
 from asynctrace.formats.wire import varint
+from tests import sampling
 from tests.damage import EXTREMES, Damage, damaged, damages, event_packet
 from tests.strategies_parts import any_parts, example_part
 
 decoder = pytest.importorskip("asynctrace.formats._decoder")
 
-one_directory = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=150)
+one_directory = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=sampling.examples(150))
 
 
 def read_by(core: str, path: Path) -> object:
@@ -40,6 +41,7 @@ def assert_read_alike(path: Path) -> None:
     assert read_by("native", path) == read_by("python", path)
 
 
+@pytest.mark.sampled
 @given(st.lists(any_parts, max_size=3))
 @one_directory
 def test_any_parts_are_read_alike(tmp_path: Path, parts: list[Part]) -> None:
@@ -48,6 +50,7 @@ def test_any_parts_are_read_alike(tmp_path: Path, parts: list[Part]) -> None:
     assert_read_alike(path)
 
 
+@pytest.mark.sampled
 @given(any_parts, st.lists(st.integers(0, 9), max_size=6))
 @one_directory
 def test_streamed_parts_with_late_events_and_segments_are_read_alike(
@@ -58,6 +61,7 @@ def test_streamed_parts_with_late_events_and_segments_are_read_alike(
     assert_read_alike(path)
 
 
+@pytest.mark.sampled
 @given(any_parts | st.builds(example_part, st.integers(1, 30), st.integers(1, 9)), damages())
 @one_directory
 def test_damaged_files_are_read_alike(tmp_path: Path, part: Part, operations: list[Damage]) -> None:
@@ -67,11 +71,12 @@ def test_damaged_files_are_read_alike(tmp_path: Path, part: Part, operations: li
     assert_read_alike(path)
 
 
+@pytest.mark.sampled
 def test_a_file_cut_anywhere_is_read_alike(tmp_path: Path) -> None:
     path = tmp_path / "cut.pftrace"
     save_parts((example_part(8),), path)
     whole = path.read_bytes()
-    for size in range(len(whole)):
+    for size in sampling.some(range(len(whole))):
         path.write_bytes(whole[:size])
         assert_read_alike(path)
 

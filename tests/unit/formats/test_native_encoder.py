@@ -29,13 +29,14 @@ from asynctrace.formats.perfetto_tracks import ProcessTracks
 from asynctrace.formats.perfetto_waits import names_and_waits
 from asynctrace.formats.perfetto_writer import PerfettoWriter
 from asynctrace.formats.wire import WireError
+from tests import sampling
 from tests.strategies_parts import START_NS, any_parts, example_part, program_parts
 from tests.unit.formats.streaming import LARGE, stream
 from tests.unit.formats.test_fuzz import every_kind, nested, part_of, senseless_events
 
 native: Any = pytest.importorskip("asynctrace.formats._encoder")
 
-examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=150)
+examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=sampling.examples(150))
 
 
 def on(core: str, write: Callable[[], bytes]) -> bytes:
@@ -78,18 +79,21 @@ def test_every_kind_is_written_alike() -> None:
     same(lambda: saved(every_kind()))
 
 
+@pytest.mark.sampled
 @given(st.lists(any_parts, max_size=2))
 @examples
 def test_any_parts_are_written_alike(parts: list[Part]) -> None:
     same(lambda: saved(*parts))
 
 
+@pytest.mark.sampled
 @given(program_parts())
 @examples
 def test_any_program_is_written_alike(part: Part) -> None:
     same(lambda: saved(part))
 
 
+@pytest.mark.sampled
 @given(senseless_events, st.integers(0, 5))
 @examples
 def test_events_that_no_program_gives_are_written_alike(events: list[Event], thread: int) -> None:
@@ -108,6 +112,7 @@ def test_deeply_nested_things_are_written_alike(name: str, count: int) -> None:
     same(lambda: saved(part))
 
 
+@pytest.mark.sampled
 @given(
     program_parts(max_steps=60) | senseless_events.map(part_of),
     st.lists(st.integers(0, 40), max_size=12),
@@ -126,6 +131,7 @@ def test_batches_and_segments_are_written_alike(
     same(write)
 
 
+@pytest.mark.sampled
 @given(program_parts(max_steps=15), st.integers(1, 20))
 @examples
 def test_flat_events_are_written_as_tuples_are(part: Part, count: int) -> None:

@@ -13,12 +13,15 @@ from asynctrace import events as kinds
 from asynctrace.events import Event, Expression, Part, Site, ThreadInfo
 from asynctrace.formats import save_parts
 from asynctrace.formats.perfetto_writer import PerfettoWriter
+from tests import sampling
 from tests.perfetto_view import View, messages, view
 from tests.strategies_parts import START_NS, any_parts, example_part, program_parts
 
 pytestmark = pytest.mark.usefixtures("each_core")
 
-one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+one_directory = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=sampling.examples(60)
+)
 
 MAIN, WORKER, SLEEP, AGEN, FUTURE, ERROR, JOB = 1, 2, 3, 4, 5, 6, 7
 A, B, LOOP, C1, C2, C3, CALL, JOB_ID = 101, 102, 103, 104, 105, 106, 107, 108
@@ -358,6 +361,7 @@ def test_two_processes_have_tracks_and_threads_of_their_own(tmp_path: Path) -> N
     view(path)
 
 
+@pytest.mark.sampled
 @given(any_parts)
 @one_directory
 def test_whatever_the_events_no_end_lacks_its_beginning(tmp_path: Path, part: Part) -> None:
@@ -366,6 +370,7 @@ def test_whatever_the_events_no_end_lacks_its_beginning(tmp_path: Path, part: Pa
     view(path)
 
 
+@pytest.mark.sampled
 @given(program_parts())
 @one_directory
 def test_each_coroutine_shows_exactly_while_it_is_open(tmp_path: Path, part: Part) -> None:
@@ -401,6 +406,7 @@ def test_each_coroutine_shows_exactly_while_it_is_open(tmp_path: Path, part: Par
     assert {name: found[name] for name in expected} == expected
 
 
+@pytest.mark.sampled
 @given(program_parts())
 @one_directory
 def test_what_is_open_at_the_end_is_what_did_not_finish(tmp_path: Path, part: Part) -> None:

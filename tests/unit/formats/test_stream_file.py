@@ -20,6 +20,7 @@ from asynctrace.events import Part
 from asynctrace.formats import growing_file, is_our_trace, load, load_parts, save_parts
 from asynctrace.formats.perfetto_reader import read_parts
 from asynctrace.formats.perfetto_stream import StreamFile
+from tests import sampling
 from tests.perfetto_view import messages, view
 from tests.strategies_parts import any_parts, example_part, program_parts
 from tests.unit.formats.streaming import LARGE, Streamed, base_of, stream, without_tables
@@ -28,10 +29,13 @@ SMALL = 6000  # bytes: some segments of the examples
 
 pytestmark = pytest.mark.usefixtures("each_core")
 
-one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+one_directory = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=sampling.examples(50)
+)
 batches = st.lists(st.integers(0, 40), max_size=12)
 
 
+@pytest.mark.sampled
 @given(program_parts(), batches)
 @one_directory
 def test_a_part_written_in_batches_and_segments_is_the_part_that_is_saved_at_once(
@@ -42,6 +46,7 @@ def test_a_part_written_in_batches_and_segments_is_the_part_that_is_saved_at_onc
     assert read_parts(path) == ([part], None, None, False, [])
 
 
+@pytest.mark.sampled
 @given(any_parts, batches)
 @one_directory
 def test_so_it_is_with_senseless_events(tmp_path: Path, part: Part, counts: list[int]) -> None:
@@ -50,6 +55,7 @@ def test_so_it_is_with_senseless_events(tmp_path: Path, part: Part, counts: list
     assert load_parts(path) == [part]
 
 
+@pytest.mark.sampled
 @given(program_parts(max_steps=60), batches)
 @one_directory
 def test_what_is_left_after_dropping_is_a_base_and_the_events_after_it(
@@ -225,6 +231,7 @@ def _stream_small(path: Path) -> None:
     streamed.finish([example_part(2, seed=4, pid=200)])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("is_dropped", [False, True])
 def test_a_file_cut_anywhere_loads_up_to_the_cut(tmp_path: Path, is_dropped: bool) -> None:
     path = tmp_path / "x.pftrace"
@@ -239,7 +246,8 @@ def test_a_file_cut_anywhere_loads_up_to_the_cut(tmp_path: Path, is_dropped: boo
     expected = [*streamed.bases[0].events, *part.events[8:]] if is_dropped else part.events
     counts: list[int] = []
     refused: list[str] = []
-    for size in reversed(range(0, path.stat().st_size, 3 if is_dropped else 1)):
+    sizes = range(path.stat().st_size)
+    for size in reversed(sizes[::3] if is_dropped else sampling.some(sizes)):
         os.truncate(path, size)
         try:
             parts, _, _, truncated, _ = read_parts(path)

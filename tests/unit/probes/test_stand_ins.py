@@ -369,7 +369,9 @@ def test_after_the_end_of_its_recording_it_only_passes_on(made: Made) -> None:
     before = made.told
 
     assert coroutine.send("a") == 1
-    assert type(made(echoes)()).__name__ == "coroutine"
+    another = made(echoes)()
+    assert type(another).__name__ == "coroutine"
+    another.close()
     del coroutine
 
     assert made.told == before

@@ -15,11 +15,12 @@ from asynctrace.cores import VARIABLE
 from asynctrace.events import Event, Part
 from asynctrace.recorder.describing import Describer, Entries, ReferenceScanner
 from asynctrace.recorder.tables import Tables
+from tests import sampling
 from tests.strategies_parts import any_parts, example_part, program_parts
 
 native: Any = pytest.importorskip("asynctrace.recorder._native")
 
-examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=200)
+examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=sampling.examples(200))
 
 
 def batches(part: Part, count: int) -> list[list[Event]]:
@@ -30,6 +31,7 @@ def flat(events: Iterable[Event]) -> array[int]:
     return array("q", list(chain.from_iterable(events)))
 
 
+@pytest.mark.sampled
 @given(any_parts | program_parts(), st.integers(1, 50), st.booleans())
 @examples
 def test_it_tells_what_was_not_mentioned_before(part: Part, count: int, is_flat: bool) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from asynctrace import events as ev
 from asynctrace.events import Event
 from asynctrace.recorder.fold import AnyFold, Fold
+from tests import sampling
 from tests.cuts import flat
 from tests.strategies_parts import any_parts, example_part, program_parts
 
@@ -23,7 +24,7 @@ NativeFold: Any = pytest.importorskip("asynctrace.recorder.native_fold").NativeF
 
 pytestmark = pytest.mark.core("native")
 
-examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=300)
+examples = settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=sampling.examples(300))
 
 _KINDS = sorted(ev.KIND_NAMES.keys() & range(1, 26))
 _FLAGS = [0, 0, *(1 << bit for bit in range(9)), ev.YIELDED | ev.ASYNC_GENERATOR]
@@ -91,6 +92,7 @@ def assert_alike(found: Any, expected: Fold) -> None:
     assert found.count == expected.count
 
 
+@pytest.mark.sampled
 @given(event_lists, st.lists(st.integers(0, 30), max_size=4))
 @examples
 def test_it_comes_to_what_the_reference_comes_to(events: Sequence[Event], sizes: list[int]) -> None:
@@ -103,6 +105,7 @@ def test_it_comes_to_what_the_reference_comes_to(events: Sequence[Event], sizes:
             assert found.take_ended_tasks() == expected.take_ended_tasks()
 
 
+@pytest.mark.sampled
 @given(event_lists, st.integers(0, 60))
 @examples
 def test_a_copy_and_the_original_go_their_own_ways(events: Sequence[Event], cut: int) -> None:

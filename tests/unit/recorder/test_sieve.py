@@ -17,6 +17,7 @@ from asynctrace import events as ev
 from asynctrace.events import Event
 from asynctrace.recorder.chunks import events_of
 from asynctrace.recorder.sieve import AnySieve, Sieve
+from tests import sampling
 from tests.cuts import flat
 from tests.unit.recorder.test_native_fold import batches, event_lists
 
@@ -131,8 +132,9 @@ def test_of_a_real_program_the_decorated_part_is_whole() -> None:
     assert len(kept) < len(part.events)
 
 
+@pytest.mark.sampled
 @given(event_lists, st.lists(st.integers(0, 30), max_size=4), st.booleans(), st.integers(0, 3))
-@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=300)
+@settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=sampling.examples(300))
 def test_the_one_in_c_does_the_same(events: Sequence[Event], sizes: list[int], wants_tasks: bool, traced: int) -> None:
     reference = Sieve(lambda site: site == traced, wants_tasks)
     compiled = native.Sieve(lambda site: site == traced, wants_tasks)
