@@ -19,7 +19,7 @@ from asynctrace.recorder.chunks import events_of
 from asynctrace.recorder.sieve import AnySieve, Sieve
 from tests import sampling
 from tests.cuts import flat
-from tests.unit.recorder.test_native_fold import batches, event_lists
+from tests.strategies_events import batches, event_lists
 
 native: Any = pytest.importorskip("asynctrace.recorder._native")
 
