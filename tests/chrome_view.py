@@ -77,6 +77,8 @@ def view(path: Path) -> View:
                 stack.pop().end_ns = time_ns
         elif kind in "sf":
             stack = stacks[event["pid"], event["tid"]]
+            while stack and stack[-1].end_ns <= time_ns:
+                stack.pop()
             assert stack and stack[-1].start_ns <= time_ns < stack[-1].end_ns, f"{event} is in no slice"
             if kind == "s":
                 begun[event["name"], event["id"]] = stack[-1]
