@@ -13,13 +13,17 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 
 from asynctrace import cores
 from tests import sampling
 
-# The same examples on every run, and no deadline for a machine that others use.
+# The same examples on every run, and no deadline for a machine that others use. Hypothesis would mix in constants of
+# those of our modules that are imported by then, which depends on the tests that ran before in the process.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("steady")
+if hasattr(providers, "is_local_module_file"):
+    providers.is_local_module_file = lambda path: False
 
 # What a recording may replace while it runs.
 _REPLACEABLE: tuple[tuple[object, str], ...] = (
