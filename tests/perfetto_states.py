@@ -13,6 +13,8 @@ from typing import Any
 from asynctrace.model.trace import Task, Trace
 from tests.perfetto_view import Slice, View
 
+_TOLD_LAG_NS = 1_000_000
+
 
 @dataclass
 class Sums:
@@ -126,12 +128,12 @@ def same(found: list[Sums], expected: list[Sums]) -> None:
 
 
 def lags(trace: Trace) -> list[tuple[int, int]]:
-    """Return (when a step began, how long its task had been ready) of the steps of which that is known."""
+    """Return (when a step began, how long its task had been ready) of the steps of which that is told."""
     return sorted(
         (after.start_ns, after.start_ns - before.start_ns)
         for task in trace.tasks
         for before, after in zip(task.states, task.states[1:], strict=False)
-        if before.kind == "ready" and after.kind == "running" and after.start_ns > before.start_ns
+        if before.kind == "ready" and after.kind == "running" and after.start_ns - before.start_ns >= _TOLD_LAG_NS
     )
 
 

@@ -24,6 +24,8 @@ from asynctrace.formats.perfetto_tracks import (
 from asynctrace.formats.perfetto_waits import Waits
 from asynctrace.formats.wire import VARINTS, VARINTS_SIZE, varint
 
+_TOLD_LAG_NS = 1_000_000  # a shorter one is told as none: every step has some
+
 
 class Slices:
     """What the events of one part show as: each goes to the function in `handlers` for its kind.
@@ -193,9 +195,11 @@ class Slices:
         return shown
 
     def _lag(self, on_thread: ThreadTrack, thread: int, lag_ns: int) -> bytes:
-        """Return the fields that say how long what a loop runs now had been ready."""
-        on_thread.is_lagging = lag_ns > 0
-        return layout.gauge_field(self._tracks.lag(thread), float(max(0, lag_ns)))
+        """Return the fields that say how long what a loop runs now had been ready, where that is worth telling."""
+        if lag_ns < _TOLD_LAG_NS:
+            return no_lag(on_thread)
+        on_thread.is_lagging = True
+        return layout.gauge_field(self._tracks.lag(thread), float(lag_ns))
 
     def _step_finished(self, event: Event) -> Shown:
         time_ns, thread, _, task, awaited, site, flags = event

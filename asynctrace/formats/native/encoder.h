@@ -30,6 +30,8 @@ struct slice {
     struct name name;
 };
 
+enum { TOLD_LAG_NS = 1000000 }; /* a shorter lag of a loop is told as none: every step has some */
+
 enum { TASK_SLICE = -1, STATE_SLICE = -2 }; /* on the track of a task */
 
 /* On the track of a thread: an id is never negative, this always is. */

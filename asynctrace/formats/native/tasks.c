@@ -371,14 +371,16 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
     if (track == NULL) {
         return -1;
     }
-    bool was_ready = task->is_ready;
-    if (was_ready) {
+    bool is_lag_known = task->is_ready && task->ready_ns >= 0;
+    int64_t lag_ns = 0;
+    if (task->is_ready) {
         task->is_ready = false;
         encoder->ready--;
         if (add_counts(encoder) < 0) {
             return -1;
         }
-        if (task->ready_ns >= 0 && !thread->lag && lag_uuid(encoder, thread->id, &thread->lag) < 0) {
+        lag_ns = task->ready_ns >= 0 ? event->time_ns - task->ready_ns : 0;
+        if (lag_ns >= TOLD_LAG_NS && !thread->lag && lag_uuid(encoder, thread->id, &thread->lag) < 0) {
             return -1;
         }
     }
@@ -403,7 +405,7 @@ show_step_started(struct encoder *encoder, const struct event *event, struct thr
             return -1;
         }
         /* Here, for beside a counter that is 0 the trace processor takes every other one for 0. */
-        if (was_ready && task->ready_ns >= 0 && add_lag(encoder, thread, event->time_ns - task->ready_ns) < 0) {
+        if (is_lag_known && add_lag(encoder, thread, lag_ns) < 0) {
             return -1;
         }
         if (track_close(encoder, &task->track, STATE_SLICE) < 0) {

@@ -203,14 +203,6 @@ add_gauge(struct encoder *encoder, uint64_t uuid, double value)
     return buffer_add(&encoder->once, field, (size_t)(at - field));
 }
 
-/* Add to `once` how long what a loop runs now had been ready; the counter is known. */
-int
-add_lag(struct encoder *encoder, struct thread *thread, int64_t lag_ns)
-{
-    thread->is_lagging = lag_ns > 0;
-    return add_gauge(encoder, thread->lag, lag_ns > 0 ? (double)lag_ns : 0.0);
-}
-
 /* Add to `once` that a loop has no lag any more; nothing where it had none. */
 int
 add_no_lag(struct encoder *encoder, struct thread *thread)
@@ -220,6 +212,17 @@ add_no_lag(struct encoder *encoder, struct thread *thread)
     }
     thread->is_lagging = false;
     return add_gauge(encoder, thread->lag, 0.0);
+}
+
+/* Add to `once` how long what a loop runs now had been ready; where that is long enough to tell its counter is known. */
+int
+add_lag(struct encoder *encoder, struct thread *thread, int64_t lag_ns)
+{
+    if (lag_ns < TOLD_LAG_NS) {
+        return add_no_lag(encoder, thread);
+    }
+    thread->is_lagging = true;
+    return add_gauge(encoder, thread->lag, (double)lag_ns);
 }
 
 /* Add to `once` the counters of live and of ready tasks. */

@@ -124,6 +124,96 @@ def test_without_coroutines_the_await_stack_names_the_wait(tmp_path: Path) -> No
     assert seen.on("main")[-1] == (1, "waiting asyncio.sleep( 1)", 25, None)
 
 
+def test_attributes_of_the_decorator_and_who_woke_a_task_are_arguments(tmp_path: Path) -> None:
+    attributes = (("shard", 3), ("ratio", 0.5), ("hot", True), ("who", "me"), ("below", -7), ("huge", 1 << 80))
+    part = replace(BASE, sites={**BASE.sites, MAIN: replace(BASE.sites[MAIN], attributes=attributes)})
+    seen = shown(
+        tmp_path,
+        (1, kinds.TASK_CREATED, A, 0, MAIN),
+        (2, kinds.TASK_CREATED, B, 0, WORKER),
+        (3, kinds.TASK_READY, A, 2, 0, kinds.CAUSE_THREAD),
+        (4, kinds.STEP_STARTED, A, LOOP),
+        (5, kinds.COROUTINE_STARTED, C1, 0, MAIN),
+        (6, kinds.TASK_READY, B, A, 0, kinds.CAUSE_TASK),
+        (7, kinds.COROUTINE_FINISHED, C1, 0, 0, kinds.RETURNED),
+        (8, kinds.STEP_FINISHED, A, 0, 0, kinds.RETURNED),
+        (9, -kinds.CALL_STARTED, CALL, 0, MAIN),
+        part=part,
+    )
+    given = {"shard": 3, "ratio": 0.5, "hot": True, "who": "me", "below": -7, "huge": str(1 << 80)}
+    found = [one.arguments for one in seen.slices if one.name == "main"]
+    assert found == [{"place": ("app.py", "main", 1), **given}] * 2
+    assert [one.arguments for one in seen.slices if one.name == "ready"] == [
+        {"cause": "thread", "thread": "pool-0"},
+        {"cause": "task", "waker": "main (Task-1)"},
+    ]
+
+
+MS = 1_000_000
+
+
+def late(begin_ns: int, ready_ns: int, end_ns: int, *, task: int = A) -> list[tuple[int, ...]]:
+    """Return the events of a step that had been ready for so long."""
+    return [
+        (begin_ns - ready_ns, kinds.TASK_READY, task, 0, 0, kinds.CAUSE_TIMER),
+        (begin_ns, kinds.STEP_STARTED, task, LOOP),
+        (end_ns, kinds.STEP_FINISHED, task, 0, FUTURE),
+    ]
+
+
+def test_how_far_a_loop_lags_is_told_until_it_idles(tmp_path: Path) -> None:
+    seen = shown(
+        tmp_path,
+        (1, kinds.TASK_CREATED, A, 0, MAIN),
+        (2, kinds.LOOP_IDLE_STARTED, LOOP),
+        (3, kinds.LOOP_IDLE_FINISHED, LOOP),
+        *late(10 * MS, 7 * MS, 11 * MS),
+        *late(20 * MS, 2 * MS, 21 * MS),
+        (22 * MS, kinds.LOOP_IDLE_STARTED, LOOP),
+        (23 * MS, kinds.LOOP_IDLE_FINISHED, LOOP),
+        *late(30 * MS, MS - 1, 31 * MS),
+        *late(40 * MS, MS, 41 * MS),
+        *late(50 * MS, MS - 1, 51 * MS),
+        part=replace(BASE, end_ns=100 * MS),
+    )
+    lag = seen.gauges["MainProcess", "MainThread", "loop lag"]
+    assert lag == [(10 * MS, 7.0 * MS), (20 * MS, 2.0 * MS), (22 * MS, 0), (40 * MS, 1.0 * MS), (50 * MS, 0)]
+
+
+def test_a_loop_that_does_not_say_when_it_idles_has_no_lag_where_nothing_is_ready(tmp_path: Path) -> None:
+    seen = shown(
+        tmp_path,
+        (1, kinds.TASK_CREATED, A, 0, MAIN),
+        (2, kinds.TASK_CREATED, B, 0, WORKER),
+        (3 * MS, kinds.TASK_READY, B),
+        *late(10 * MS, 6 * MS, 11 * MS),
+        (12 * MS, kinds.STEP_STARTED, B, LOOP),
+        (14 * MS, kinds.STEP_FINISHED, B, 0, FUTURE),
+        part=replace(BASE, end_ns=100 * MS),
+    )
+    assert seen.gauges["MainProcess", "MainThread", "loop lag"] == [
+        (10 * MS, 6.0 * MS),
+        (12 * MS, 9.0 * MS),
+        (14 * MS, 0),
+    ]
+
+
+def test_loops_of_two_threads_lag_by_themselves(tmp_path: Path) -> None:
+    other = [(time_ns, -kind, *rest) for time_ns, kind, *rest in late(20 * MS, 4 * MS, 21 * MS, task=B)]
+    seen = shown(
+        tmp_path,
+        (1, kinds.TASK_CREATED, A, 0, MAIN),
+        (2, -kinds.TASK_CREATED, B, 0, WORKER),
+        *late(10 * MS, 3 * MS, 11 * MS),
+        *other,
+        part=replace(BASE, end_ns=100 * MS),
+    )
+    assert seen.gauges == {
+        ("MainProcess", "MainThread", "loop lag"): [(10 * MS, 3.0 * MS), (11 * MS, 0)],
+        ("MainProcess", "pool-0", "loop lag"): [(20 * MS, 4.0 * MS), (21 * MS, 0)],
+    }
+
+
 def test_a_wake_is_an_arrow_from_the_wakers_step_to_the_woken_step(tmp_path: Path) -> None:
     seen = shown(
         tmp_path,
