@@ -6,8 +6,11 @@ Keys and texts are given a number each, sent once, just before the first use. Th
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from asynctrace.formats import perfetto_layout as layout
+
+MOST_KEPT = 10_000  # texts: a service has ever new tasks. One that comes again later has another number
 
 _INTEGERS = 1 << 63  # others are no numbers of the format
 
@@ -23,12 +26,15 @@ class Arguments:
         self._send = send
         self._keys: dict[str, int] = {}
         self._texts: dict[str, int] = {}
+        self._numbers = count(1)
 
     def text(self, key: str, text: str) -> bytes:
-        """Return the field for a text, which there may be many of but not always another one."""
+        """Return the field for a text."""
         number = self._texts.get(text)
         if number is None:
-            number = self._texts[text] = len(self._texts) + 1
+            if len(self._texts) >= MOST_KEPT:
+                self._texts.clear()
+            number = self._texts[text] = next(self._numbers)
             self._send(layout.interned_argument_text(number, layout.visible_text(text)))
         return layout.text_argument(self._key(key), number)
 

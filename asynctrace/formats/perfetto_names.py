@@ -3,13 +3,14 @@
 A name's number is sent just before its first use, so that a file cut anywhere has the names of what it shows.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
 from asynctrace.events import OUTCOME_MASK, OUTCOME_NAMES, RETURNED, Part, Site
 from asynctrace.formats import perfetto_layout as layout
-from asynctrace.formats.perfetto_arguments import Arguments
+from asynctrace.formats.perfetto_arguments import MOST_KEPT, Arguments
 from asynctrace.model.tasks import short_name
 
 _UNKNOWN = Site("?")
@@ -34,6 +35,7 @@ class Names:
         self._send = send
         self.task_names = part.names  # task -> its name; entries may be added
         self._texts: dict[str, bytes] = {}
+        self._numbers = itertools.count(1)
         self._sites: dict[int, bytes] = {}
         self._places: dict[tuple[str, str, int], bytes] = {}
 
@@ -41,7 +43,9 @@ class Names:
         """Return the field that names a slice with a text."""
         found = self._texts.get(text)
         if found is None:
-            number = len(self._texts) + 1
+            if len(self._texts) >= MOST_KEPT:
+                self._texts.clear()
+            number = next(self._numbers)
             self._send(layout.interned_name(number, layout.visible_text(text)))
             found = self._texts[text] = layout.name_field(number)
         return found

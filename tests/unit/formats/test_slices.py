@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 
 from asynctrace import events as kinds
 from asynctrace.events import Event, Expression, Part, Site, ThreadInfo
-from asynctrace.formats import save_parts
+from asynctrace.formats import perfetto_arguments, perfetto_names, save_parts
 from asynctrace.formats.perfetto_writer import PerfettoWriter
 from tests import sampling
 from tests.perfetto_view import View, messages, view
@@ -437,6 +437,18 @@ def test_each_task_can_have_a_row(tmp_path: Path) -> None:
     assert {track.sibling_merge_behavior for track in packets if track.HasField("sibling_merge_behavior")} == {2}
     rows = {one.track[-1] for one in view(path).slices if one.number and "asyncio tasks" in one.track}
     assert rows == {one.name for one in view(path).slices if one.number}, "a row is called as its task"
+
+
+def test_names_that_were_forgotten_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def everything() -> object:
+        save_parts((example_part(60),), tmp_path / "names.pftrace")
+        seen = view(tmp_path / "names.pftrace")
+        return [(one.track, one.name, one.start_ns, one.end_ns, one.arguments) for one in seen.slices], seen.gauges
+
+    expected = everything()
+    monkeypatch.setattr(perfetto_names, "MOST_KEPT", 3)
+    monkeypatch.setattr(perfetto_arguments, "MOST_KEPT", 2)
+    assert everything() == expected
 
 
 def test_two_processes_have_tracks_and_threads_of_their_own(tmp_path: Path) -> None:
