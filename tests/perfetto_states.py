@@ -5,12 +5,12 @@ Of the file it is found twice: in its own messages, and by SQL in the real trace
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from asynctrace.model.trace import Task, Trace
+from asynctrace.model.trace import State, Task, Trace
 from tests.perfetto_view import Slice, View
 
 _TOLD_LAG_NS = 1_000_000
@@ -141,3 +141,25 @@ def _outermost(one: Slice) -> Slice:
     while one.inside is not None:
         one = one.inside
     return one
+
+
+def check_expressions(view: View, trace: Trace) -> None:
+    """Check what the waits say of the code that waits; one that begins and ends with another is left out."""
+    waits: dict[tuple[int, int], list[State]] = defaultdict(list)
+    for task in trace.tasks:
+        for state in task.states:
+            if state.kind == "waiting":
+                waits[state.start_ns, state.end_ns].append(state)
+    for one in view.slices:
+        found = waits.get((one.start_ns, one.end_ns or 0), [])
+        if len(found) != 1 or not one.name.startswith("waiting") or not is_state(one):
+            continue
+        wait = found[0].wait
+        assert wait is not None
+        if "expression" not in one.arguments:
+            # Nobody's, asyncio's own, or a library's that awaits a task, which is named instead.
+            assert wait.file is None or "/asyncio/" in wait.file or wait.awaited is not None or wait.expression is None
+            continue
+        assert one.arguments["expression"] == wait.expression
+        file, _, line = cast("tuple[str, str, int]", one.arguments["place"])
+        assert (file, line) == (wait.file, wait.line)

@@ -265,8 +265,8 @@ class Slices:
     def _await_stack(self, event: Event) -> Shown:
         track = self._tasks.get(event[3])
         if track is not None:
-            fields, label, code = self._waits.stack(event[5])
-            track.wait = fields, code
+            fields, label, code, library = self._waits.stack(event[5])
+            track.wait = fields, code, library
             if label is not None and not track.is_labelled:
                 self._tracks.label(track, label)
         return NOTHING

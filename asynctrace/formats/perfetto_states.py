@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from asynctrace import events as kinds
 from asynctrace.events import Event
 from asynctrace.formats.perfetto_tracks import STATE, CoroutineSlice, TaskTrack
-from asynctrace.formats.perfetto_waits import CAUSE_SHIFT, FOR_GATHER, FOR_TASK, GATHERING_TYPE, JOB_SHIFT, Waits
+from asynctrace.formats.perfetto_waits import (
+    CAUSE_SHIFT,
+    FOR_GATHER,
+    FOR_TASK,
+    GATHERING_TYPE,
+    JOB_SHIFT,
+    USER_CODE,
+    Waits,
+)
 
 
 class TaskStates:
@@ -48,18 +56,24 @@ class TaskStates:
         return waker.as_waker
 
     def open_wait(self, track: TaskTrack, awaited: int, site: int) -> bytes:
-        """Open a wait, named by the innermost await of the user's own code."""
+        """Open a wait, named by the user's innermost await, else by the task awaited, else by a library's await."""
         track.is_ready = False
         stands_in = [
             coroutine for key, _, _ in reversed(track.slices) if (coroutine := self._coroutines.get(key)) is not None
         ]
         if track.wait is not None:
-            named, code = track.wait
+            named, code, library = track.wait
         else:
-            named, code = None, self._waits.code_of_chain(coroutine.site for coroutine in stands_in)
-        for coroutine in stands_in:
-            if named is None:
-                named = self._waits.at(coroutine.place)
+            named = library = None
+            code = self._waits.code_of_chain(coroutine.site for coroutine in stands_in)
+        for coroutine in stands_in if named is None else ():
+            fields = self._waits.at(coroutine.place)
+            if self._waits.code(coroutine.site) & USER_CODE:
+                named = fields
+            else:
+                library = library or fields
+            if named is not None:
+                break
         # Of coroutines too deep to be shown it is not known here what they say.
         if track.wait is not None or len(track.slices) < track.deepest:
             is_gather = site and self._waits.code(site) & GATHERING_TYPE
@@ -70,6 +84,8 @@ class TaskStates:
                 | (0 if job is None else 1 + job << JOB_SHIFT)
                 | (FOR_GATHER if is_gather else 0)
             )
+        if named is None and library is not None and not self._waits.is_named(awaited):
+            named = library
         return track.open(STATE, named if named is not None else self._waits.of(awaited, site))
 
     def end(self, track: TaskTrack, cause: int) -> bytes:

@@ -131,7 +131,8 @@ class TaskTrack(Track):
         self.as_waker = b""  # the fields of who is woken by it, once somebody was
         self.awaited = 0
         self.situation = -1  # of the wait that is open, as far as it is known before its end; -1: there is none
-        self.wait: tuple[bytes | None, int] | None = None  # what its await stack tells: fields and a code
+        # What its await stack tells: the fields of the user's await, a code, the fields of a library's await.
+        self.wait: tuple[bytes | None, int, bytes | None] | None = None
         self.arrows: list[int] = []  # that end at its next step
         self.wakes: list[int] = []  # that begin at the step in progress
 

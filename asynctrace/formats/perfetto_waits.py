@@ -23,7 +23,7 @@ from asynctrace.events import CAUSE_NAMES, CAUSE_TASK, CAUSE_THREAD, JOB_PROCESS
 from asynctrace.formats.perfetto_arguments import Arguments
 from asynctrace.formats.perfetto_names import Names, Place
 from asynctrace.model.trace import JobKind, WaitKind
-from asynctrace.model.waits import GATHERING, is_look_up, kind_of_code, kind_of_wait
+from asynctrace.model.waits import GATHERING, is_asyncio, is_look_up, kind_of_code, kind_of_wait
 
 _LONGEST_EXPRESSION = 100
 
@@ -55,13 +55,13 @@ class Waits:
         self._names = names
         self._arguments = arguments
         self._places: dict[Place, bytes | None] = {}
-        self._stacks: dict[int, tuple[bytes | None, str | None, int]] = {}
+        self._stacks: dict[int, tuple[bytes | None, str | None, int, bytes | None]] = {}
         self._codes: dict[int, int] = {}
         self._kinds: dict[int, bytes] = {}
         self._threads: dict[int, bytes] = {}
 
     def at(self, place: Place) -> bytes | None:
-        """Return the fields of a wait at a place of the user's own code: name, place, expression; None elsewhere."""
+        """Return the fields of a wait at a place: name, place, expression; None in asyncio, or where it is unknown."""
         try:
             return self._places[place]
         except KeyError:
@@ -70,7 +70,7 @@ class Waits:
 
     def _at(self, place: Place) -> bytes | None:
         expression, site = self._part.expressions.get(place), self._names.described(place[0])
-        if expression is None or not site.is_user:
+        if expression is None or (not site.is_user and is_asyncio(site)):
             return None
         named = self._names.text(_waiting(expression.text))
         return (
@@ -79,23 +79,34 @@ class Waits:
             + self._arguments.text("expression", expression.text)
         )
 
-    def stack(self, key: int) -> tuple[bytes | None, str | None, int]:
-        """Return what an await stack tells: the fields of the wait, the outermost user coroutine's name, a code."""
+    def stack(self, key: int) -> tuple[bytes | None, str | None, int, bytes | None]:
+        """Return what an await stack tells.
+
+        Returns:
+            The fields of the user's innermost await, the outermost user coroutine's name, a code, the fields of the
+            libraries' innermost await.
+        """
         found = self._stacks.get(key)
         if found is None:
             places = self._part.stacks.get(key, ())
-            fields = label = None
+            fields = library = label = None
             for place in reversed(places):
                 site = self._names.labelled(place[0])
                 if site.is_user:
                     fields, label = fields or self.at(place), site.name
+                elif fields is None:
+                    library = library or self.at(place)
             code = self.code_of_chain([site_key for site_key, _ in reversed(places)])
-            found = self._stacks[key] = fields, label, code
+            found = self._stacks[key] = fields, label, code, library
         return found
 
+    def is_named(self, awaited: int) -> bool:
+        """Return whether what is awaited has a name of its own."""
+        return awaited != 0 and awaited in self._names.task_names
+
     def of(self, awaited: int, type_site: int) -> bytes:
-        """Return the field that names a wait by what is awaited, where the user's code does not tell."""
-        name = self._names.task_names.get(awaited) if awaited else None
+        """Return the field that names a wait by what is awaited, where no code tells."""
+        name = self._names.task_names[awaited] if self.is_named(awaited) else None
         if name is None and type_site:
             name = self._names.described(type_site).name
         return self._names.text("waiting" if name is None else _waiting(name))

@@ -133,6 +133,11 @@ def _kind_of_chain(chain: Sequence[Site]) -> WaitKind | None:
     return None
 
 
+def is_asyncio(site: Site) -> bool:
+    """Return whether code is of the package asyncio."""
+    return _ASYNCIO.search(site.file) is not None
+
+
 def user_place(part: Part, chain: Sequence[tuple[int, int]]) -> tuple[str | None, str | None, int | None]:
     """Return (expression, file, line) of the innermost of the user's coroutines, else of that which called asyncio.
 
@@ -144,7 +149,7 @@ def user_place(part: Part, chain: Sequence[tuple[int, int]]) -> tuple[str | None
         described = part.sites.get(site)
         if described is None:
             continue
-        rank = 2 if described.is_user else 0 if _ASYNCIO.search(described.file) else 1
+        rank = 2 if described.is_user else 0 if is_asyncio(described) else 1
         if rank > best:
             best, place = rank, (described, part.expressions.get((site, offset)))
         if described.is_user:

@@ -65,6 +65,7 @@ def check_perfetto(path: Path) -> None:
     """Check a Perfetto file against the model: of all that it holds, which may be more than the recording's window."""
     trace, seen = build_trace(load_parts(path)), perfetto_view.view(path)
     perfetto_states.same(perfetto_states.of_view(seen, trace.end_ns), perfetto_states.of_model(trace))
+    perfetto_states.check_expressions(seen, trace)
     lags = [(time_ns, int(lag)) for values in seen.gauges.values() for time_ns, lag in values if lag]
     assert sorted(lags) == perfetto_states.lags(trace)
 

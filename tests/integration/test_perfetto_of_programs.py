@@ -66,6 +66,7 @@ def check(ui_directory: Path, path: Path) -> Trace:
     assert errors == []
     perfetto_states.same(perfetto_states.of_sql(sums), perfetto_states.of_model(trace))
     seen = view(path)
+    perfetto_states.check_expressions(seen, trace)
     assert open_slices == [{"n": sum(one.end_ns is None for one in seen.slices)}]
     if all(task.finished_ns is not None for task in trace.tasks):
         assert not any(one.end_ns is None and "asyncio tasks" in one.track for one in seen.slices)

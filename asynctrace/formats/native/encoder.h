@@ -43,7 +43,8 @@ blocking_key(int64_t subject)
 
 /* What an await stack tells. */
 struct stack {
-    struct name wait;
+    struct name wait;    /* at the user's innermost await */
+    struct name library; /* at the libraries' innermost await */
     int64_t code;
     PyObject *label; /* bytes, owned, or NULL */
 };
@@ -75,8 +76,9 @@ struct task {
     bool is_labelled;
     bool is_ready;
     bool is_running;
-    bool has_stack; /* the await stack of the step in progress is known: it tells the next two */
+    bool has_stack; /* the await stack of the step in progress is known: it tells the next three */
     struct name wait;
+    struct name library;
     int64_t wait_code;
     /* Running: of a wake, after which it is ready again when the step ends. Ready: what its slice does not tell yet. */
     bool has_cause;
@@ -277,8 +279,9 @@ void forget_site(struct encoder *encoder, int64_t key);
 void forget_all(struct encoder *encoder);
 
 /* wait_lookups.c: what they say of waits and wakes. */
-const struct name *user_wait(struct encoder *encoder, int64_t site, int64_t offset);
+const struct name *wait_at(struct encoder *encoder, int64_t site, int64_t offset);
 const struct stack *stack_of(struct encoder *encoder, int64_t key);
+int is_named(struct encoder *encoder, int64_t awaited);
 int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found);
 int code_of(struct encoder *encoder, int64_t key, int64_t *code);
 int add_kind(struct encoder *encoder, int64_t situation);

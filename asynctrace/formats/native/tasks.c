@@ -469,6 +469,7 @@ note_await_stack(struct encoder *encoder, const struct event *event)
     }
     task->has_stack = true;
     task->wait = stack->wait;
+    task->library = stack->library;
     task->wait_code = stack->code;
     if (stack->label != NULL && !task->is_labelled) {
         return label_task(encoder, task, stack->label);

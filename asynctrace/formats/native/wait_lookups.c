@@ -2,23 +2,31 @@
 
 #include "encoder.h"
 
-/* Find the name of a wait by what is awaited, where the user's code does not tell. */
+/* Tell whether what is awaited has a name of its own; -1 on an error. */
+int
+is_named(struct encoder *encoder, int64_t awaited)
+{
+    if (!awaited) {
+        return 0;
+    }
+    PyObject *key = PyLong_FromLongLong(awaited);
+    int result = key != NULL ? PyDict_Contains(encoder->task_names, key) : -1;
+    Py_XDECREF(key);
+    return result;
+}
+
+/* Find the name of a wait by what is awaited, where no code tells. */
 int
 wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found)
 {
-    if (awaited) {
+    int has_name = is_named(encoder, awaited);
+    if (has_name < 0) {
+        return -1;
+    }
+    if (has_name) {
         /* Names of tasks come and change: this one is not kept. */
-        PyObject *key = PyLong_FromLongLong(awaited);
-        int is_named = key != NULL ? PyDict_Contains(encoder->task_names, key) : -1;
-        Py_XDECREF(key);
-        if (is_named < 0) {
-            return -1;
-        }
-        if (is_named) {
-            PyObject *answer = PyObject_CallMethod(encoder->waits, "of", "LL", (long long)awaited,
-                                                   (long long)type_site);
-            return take_name(answer, found);
-        }
+        PyObject *answer = PyObject_CallMethod(encoder->waits, "of", "LL", (long long)awaited, (long long)type_site);
+        return take_name(answer, found);
     }
     struct name *kept = &encoder->waiting_name;
     if (type_site) {
@@ -38,9 +46,9 @@ wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct na
     return 0;
 }
 
-/* Return the name of a wait at a place of the user's own code: one without a size elsewhere. */
+/* Return the name of a wait at a place: one without a size in asyncio, or where it is unknown. */
 const struct name *
-user_wait(struct encoder *encoder, int64_t key, int64_t offset)
+wait_at(struct encoder *encoder, int64_t key, int64_t offset)
 {
     struct site *site = site_of(encoder, key);
     if (site == NULL) {
@@ -74,12 +82,12 @@ user_wait(struct encoder *encoder, int64_t key, int64_t offset)
     return name;
 }
 
-/* Copy what Waits.stack answered: the name of the wait and a label, either may be None, and a code. */
+/* Copy what Waits.stack answered: the name of the wait, a label, a code, a library's wait; all but the code may be None. */
 static int
 read_stack(struct encoder *encoder, PyObject *answer, struct stack *stack)
 {
-    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 3) {
-        PyErr_SetString(PyExc_TypeError, "of a stack three things are told");
+    if (!PyTuple_Check(answer) || PyTuple_GET_SIZE(answer) != 4) {
+        PyErr_SetString(PyExc_TypeError, "of a stack four things are told");
         return -1;
     }
     stack->code = PyLong_AsLongLong(PyTuple_GET_ITEM(answer, 2));
@@ -87,7 +95,9 @@ read_stack(struct encoder *encoder, PyObject *answer, struct stack *stack)
         return -1;
     }
     PyObject *wait = PyTuple_GET_ITEM(answer, 0), *label = PyTuple_GET_ITEM(answer, 1); /* borrowed */
-    if (wait != Py_None && take_name(Py_NewRef(wait), &stack->wait) < 0) {
+    PyObject *library = PyTuple_GET_ITEM(answer, 3);                                    /* borrowed */
+    if ((wait != Py_None && take_name(Py_NewRef(wait), &stack->wait) < 0) ||
+        (library != Py_None && take_name(Py_NewRef(library), &stack->library) < 0)) {
         return -1;
     }
     if (label != Py_None) {

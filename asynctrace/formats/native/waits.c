@@ -2,21 +2,23 @@
 
 #include "encoder.h"
 
-/* What the coroutines say that a task stands in, and the name of the wait by the innermost await of the user's code. */
+/* What the coroutines say that a task stands in, and the names of the wait by the innermost await of the user's code and
+ * by that of a library inside it. */
 static int
-look_at_coroutines(struct encoder *encoder, const struct task *task, struct name *named, int64_t *code)
+look_at_coroutines(struct encoder *encoder, const struct task *task, struct name *named, struct name *library,
+                   int64_t *code)
 {
     bool is_innermost = true, is_code_known = false;
-    for (size_t index = task->track.count; index > 0 && !(is_code_known && named->size); index--) {
+    for (size_t index = task->track.count; index > 0 && !named->size; index--) {
         struct coroutine *coroutine = table_find(&encoder->coroutines, task->track.slices[index - 1].key);
         if (coroutine == NULL) {
             continue;
         }
+        int64_t about;
+        if (code_of(encoder, coroutine->site, &about) < 0) {
+            return -1;
+        }
         if (!is_code_known) {
-            int64_t about;
-            if (code_of(encoder, coroutine->site, &about) < 0) {
-                return -1;
-            }
             int64_t here = (is_innermost ? about : about >> CODE_ELSEWHERE) & CODE_MASK;
             is_code_known = (about & USER_CODE) || here == LOOK_UP;
             if (here && !(about & USER_CODE)) {
@@ -24,12 +26,13 @@ look_at_coroutines(struct encoder *encoder, const struct task *task, struct name
             }
         }
         is_innermost = false;
-        if (!named->size) {
-            const struct name *name = user_wait(encoder, coroutine->site, coroutine->offset);
-            if (name == NULL) {
-                return -1;
-            }
-            *named = *name;
+        const struct name *name = wait_at(encoder, coroutine->site, coroutine->offset);
+        if (name == NULL) {
+            return -1;
+        }
+        struct name *found = about & USER_CODE ? named : library;
+        if (!found->size) {
+            *found = *name;
         }
     }
     return 0;
@@ -48,19 +51,20 @@ situation_of(struct encoder *encoder, const struct event *event, int64_t code)
            (about & GATHERING_TYPE ? FOR_GATHER : 0);
 }
 
-/* Open the wait of a task, named by the innermost await of the user's own code. */
+/* Open the wait of a task, named by the user's innermost await, else by the task awaited, else by a library's await. */
 int
 open_wait(struct encoder *encoder, struct task *task, const struct event *event)
 {
-    struct name named = {0};
+    struct name named = {0}, library = {0};
     int64_t code = 0;
     if (task->has_stack) {
         named = task->wait;
+        library = task->library;
         code = task->wait_code;
     }
     if (!named.size) {
         int64_t of_coroutines = 0;
-        if (look_at_coroutines(encoder, task, &named, &of_coroutines) < 0) {
+        if (look_at_coroutines(encoder, task, &named, &library, &of_coroutines) < 0) {
             return -1;
         }
         if (!task->has_stack) {
@@ -72,6 +76,15 @@ open_wait(struct encoder *encoder, struct task *task, const struct event *event)
         task->situation = situation_of(encoder, event, code);
         if (task->situation < 0) {
             return -1;
+        }
+    }
+    if (!named.size && library.size) {
+        int has_name = is_named(encoder, event->other);
+        if (has_name < 0) {
+            return -1;
+        }
+        if (!has_name) {
+            named = library;
         }
     }
     if (!named.size && wait_name(encoder, event->other, event->site, &named) < 0) {
