@@ -43,7 +43,11 @@ def test_the_processor_shows_the_slices_that_the_events_tell(ui_directory: Path,
     arrows_in = [arrow for one in seen.slices for arrow in one.arrows_in]
     assert flows == [{"n": len(set(arrows_out) & set(arrows_in))}]
     counted = Counter((row["name"], row["ts"], row["value"]) for row in counters)
-    assert counted == Counter((name, *value) for name, values in seen.counters.items() for value in values)
+    assert counted == Counter(
+        (name, time_ns, int(value))
+        for name, values in [*seen.counters.items(), *((path[-1], values) for path, values in seen.gauges.items())]
+        for time_ns, value in values
+    )
     assert named == []
 
 
@@ -146,7 +150,7 @@ def check_segments(ui_directory: Path, path: Path) -> None:
     assert errors == []
     assert processes == [{"n": 2}]
     assert threads == [{"tracks": 2, "threads": 2}]
-    assert sorted((row["name"], row["n"]) for row in counters) == [("live tasks", 2), ("ready tasks", 2)]
+    assert {row["name"]: row["n"] for row in counters} == {"live tasks": 2, "ready tasks": 2, "loop lag": 2}
     expected = Counter(
         (one.start_ns, -1 if one.end_ns is None else one.end_ns - one.start_ns, one.name, one.depth)
         for one in view(path).slices
