@@ -79,14 +79,14 @@ class Waiter:
         self.is_waiting = threading.Event()
 
     async def wait(self) -> str:
+        # The main task waits already, and nothing is queued behind this: the next that the loop does is to look for
+        # what may wake it.
+        asyncio.get_running_loop().call_later(0.001, self.is_waiting.set)
         await self.event.wait()
         return "woken"
 
     async def main(self) -> str:
-        task = asyncio.create_task(self.wait(), name="other")
-        # Nothing is queued behind this: the next that the loop does is to look for what may wake it.
-        asyncio.get_running_loop().call_later(0.001, self.is_waiting.set)
-        return await task
+        return await asyncio.create_task(self.wait(), name="other")
 
 
 needs_task_sets = pytest.mark.skipif(
