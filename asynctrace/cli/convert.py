@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     if args.otlp is not None:
         return _send(args)
     checked_output(args.output, FORMATS, is_forced=args.force)
-    check_rows(args)
+    rows.check(args.rows, args.output)
     require_packages(args.output)
     output = Path(args.output)  # as it was given: no program runs here that would change the folder
     if args.rows is not None:
@@ -103,16 +103,6 @@ FORMATS: dict[str, Callable[[Trace, Path, argparse.Namespace], str]] = {
 def format_of(output: Path) -> str:
     """Return the suffix of a file that is in `FORMATS`: the longest that fits, .otlp.json before .json."""
     return max((suffix for suffix in FORMATS if output.name.lower().endswith(suffix)), key=len)
-
-
-def check_rows(args: argparse.Namespace) -> None:
-    """Refuse `--rows` where it says nothing.
-
-    Raises:
-        UsageError: If the output is no recording.
-    """
-    if args.rows is not None and not args.output.lower().endswith(SUFFIXES):
-        raise UsageError(f"--rows is about the tasks of a recording: name a {' or '.join(SUFFIXES)} to write")
 
 
 def _send(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asynctrace.analysis.row_names import visible
 from asynctrace.cli import rows, tell
-from asynctrace.cli.convert import FORMATS, check_rows, format_of
+from asynctrace.cli.convert import FORMATS, format_of
 from asynctrace.cli.output import checked_output
 from asynctrace.cli.progress import progress
 from asynctrace.errors import UsageError
@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     paths = [Path(name) for name in args.files]
     output = Path(args.output)
     checked_output(args.output, FORMATS, is_forced=args.force)
-    check_rows(args)
+    rows.check(args.rows, args.output)
     require_packages(output)
     _check(paths, output)
     from asynctrace.formats.merging import merge_recordings

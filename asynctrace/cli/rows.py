@@ -9,7 +9,9 @@ from pathlib import Path
 from asynctrace.analysis.row_names import visible
 from asynctrace.cli import tell
 from asynctrace.cli.progress import progress
+from asynctrace.errors import UsageError
 from asynctrace.events import Part
+from asynctrace.formats import SUFFIXES
 
 _MANY_EVENTS = 200_000  # that take long enough to show how far it is
 
@@ -20,6 +22,16 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
         choices=("name", "task"),
         help="in Perfetto's page tasks of one name share rows (name, as without it), or each task has its own (task)",
     )
+
+
+def check(rows: str | None, output: str) -> None:
+    """Refuse `--rows` where it says nothing.
+
+    Raises:
+        UsageError: If the output is no recording.
+    """
+    if rows is not None and not output.lower().endswith(SUFFIXES):
+        raise UsageError(f"--rows is about the tasks of a recording: name a {' or '.join(SUFFIXES)} to write")
 
 
 def write_recording(parts: tuple[Part, ...], window: tuple[int, int] | None, output: Path, rows: str | None) -> None:

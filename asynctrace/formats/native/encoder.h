@@ -281,8 +281,8 @@ void forget_all(struct encoder *encoder);
 /* wait_lookups.c: what they say of waits and wakes. */
 const struct name *wait_at(struct encoder *encoder, int64_t site, int64_t offset);
 const struct stack *stack_of(struct encoder *encoder, int64_t key);
-int is_named(struct encoder *encoder, int64_t awaited);
-int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found);
+int wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, const struct name *library,
+              struct name *found);
 int code_of(struct encoder *encoder, int64_t key, int64_t *code);
 int add_kind(struct encoder *encoder, int64_t situation);
 const struct name *cause_of(struct encoder *encoder, int64_t kind, int64_t site);

